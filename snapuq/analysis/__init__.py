@@ -1,0 +1,1 @@
+"""Envelopes, coverage and calibration of ensemble predictions."""

@@ -1,0 +1,346 @@
+"""How well the ensemble's spread tells the error, for single predictions and for properties."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import erf
+from scipy.stats import binomtest, spearmanr
+
+from snapuq.analysis.envelope import envelope_violation
+from snapuq.core.design import RowKind
+from snapuq.core.pointwise import PointwiseTable
+from snapuq.core.result import PropertySummary
+
+#: Mean |error| / mean std of a calibrated Gaussian, sqrt(2 / pi).
+GAUSSIAN_RATIO = float(np.sqrt(2.0 / np.pi))
+
+
+@dataclass(frozen=True)
+class PointwiseMetrics:
+    """Errors and envelope of one kind of rows; error = \\|truth - MLE\\|.
+
+    Everything but the two fields that say so leaves round-off rows out. A figure that cannot be told
+    (no row, no spread) is None.
+
+    Parameters
+    ----------
+    kind : RowKind
+        Energies (eV/atom), forces (eV/A) or stresses (eV/A^3).
+    group : str or None
+        Group of the data set; None for all of them.
+    count, n_roundoff : int
+        Rows that count, and rows of pure round-off beside them.
+    rmse, mae, mean_std : float or None
+        Root mean square error, mean error and mean std, in the unit of the kind.
+    error_over_std : float or None
+        Mean error over mean std; 0.80 for a calibrated Gaussian.
+    n_violations : int
+        Rows whose truth lies outside the members' minimum and maximum.
+    violation, violation_low, violation_high : float or None
+        Their share, and its exact 95 % binomial (Clopper-Pearson) interval for independent rows.
+    n_violations_all : int
+        Violations with the round-off rows.
+    violation_all : float or None
+        Share of violations with the round-off rows.
+    predicted_over_actual : float or None
+        Mean predicted error (half the range from minimum to maximum) over mean actual error.
+    spearman : float or None
+        Rank correlation of predicted and actual error.
+    miscalibration_area : float or None
+        Area between observed and expected coverage of central Gaussian intervals; 0 is calibrated,
+        0.5 the worst.
+    within_1std, within_2std : float or None
+        Share of errors up to 1 and 2 std; 0.683 and 0.954 for a calibrated Gaussian.
+    """
+
+    kind: RowKind
+    group: str | None
+    count: int
+    n_roundoff: int
+    rmse: float | None
+    mae: float | None
+    mean_std: float | None
+    error_over_std: float | None
+    n_violations: int
+    violation: float | None
+    violation_low: float | None
+    violation_high: float | None
+    n_violations_all: int
+    violation_all: float | None
+    predicted_over_actual: float | None
+    spearman: float | None
+    miscalibration_area: float | None
+    within_1std: float | None
+    within_2std: float | None
+
+
+def metrics(table: PointwiseTable) -> tuple[PointwiseMetrics, ...]:
+    """Metrics of each kind of rows over all groups.
+
+    Parameters
+    ----------
+    table : PointwiseTable
+        Any rows.
+
+    Returns
+    -------
+    tuple of PointwiseMetrics
+        Energies, forces, stresses; a kind without rows is left out.
+    """
+    kinds = [kind for kind in RowKind if (table.kind == kind).any()]
+    return tuple(_metrics(table.select(table.kind == kind), kind, None) for kind in kinds)
+
+
+def group_metrics(table: PointwiseTable) -> tuple[PointwiseMetrics, ...]:
+    """Metrics of each kind of rows, group by group.
+
+    Parameters
+    ----------
+    table : PointwiseTable
+        Any rows.
+
+    Returns
+    -------
+    tuple of PointwiseMetrics
+        By kind, then by group in alphabetical order.
+    """
+    names, index = np.unique(table.group, return_inverse=True)
+    found = []
+    for kind in RowKind:
+        is_kind = table.kind == kind
+        for number, name in enumerate(names):
+            mask = is_kind & (index == number)
+            if mask.any():
+                found.append(_metrics(table.select(mask), kind, str(name)))
+    return tuple(found)
+
+
+def _metrics(table: PointwiseTable, kind: RowKind, group: str | None) -> PointwiseMetrics:
+    misses_all = envelope_violation(table)
+    kept = table.select(~table.is_roundoff)
+    n, n_misses = len(kept), int(misses_all[~table.is_roundoff].sum())
+    error = np.abs(kept.truth - kept.mle)
+    half_range = 0.5 * (kept.maximum - kept.minimum)
+    coverage = gaussian_coverage(error, kept.std)
+    interval = binomial_interval(n_misses, n)
+    return PointwiseMetrics(
+        kind=kind,
+        group=group,
+        count=n,
+        n_roundoff=int(table.is_roundoff.sum()),
+        rmse=float(np.sqrt(np.mean(error**2))) if n else None,
+        mae=_mean(error),
+        mean_std=_mean(kept.std),
+        error_over_std=_ratio(_mean(error), _mean(kept.std)),
+        n_violations=n_misses,
+        violation=_ratio(n_misses, n),
+        violation_low=interval[0],
+        violation_high=interval[1],
+        n_violations_all=int(misses_all.sum()),
+        violation_all=_ratio(int(misses_all.sum()), len(table)),
+        predicted_over_actual=_ratio(_mean(half_range), _mean(error)),
+        spearman=_spearman(half_range, error),
+        miscalibration_area=miscalibration_area(coverage),
+        within_1std=_mean(error <= kept.std),
+        within_2std=_mean(error <= 2.0 * kept.std),
+    )
+
+
+def binomial_interval(successes: int, trials: int) -> tuple[float | None, float | None]:
+    """Exact 95 % (Clopper-Pearson) interval of a share.
+
+    Parameters
+    ----------
+    successes, trials : int
+        Counts.
+
+    Returns
+    -------
+    low, high : float or None
+        Bounds; None without a trial.
+
+    References
+    ----------
+    Clopper and Pearson, Biometrika 26, 404 (1934), doi:10.1093/biomet/26.4.404.
+    """
+    if trials == 0:
+        return None, None
+    interval = binomtest(successes, trials).proportion_ci(0.95, method="exact")
+    return float(interval.low), float(interval.high)
+
+
+def gaussian_coverage(error: NDArray[np.float64], std: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Probability of the smallest central Gaussian interval that holds each error.
+
+    Parameters
+    ----------
+    error : ndarray, shape (R,)
+        Absolute errors.
+    std : ndarray, shape (R,)
+        Standard deviations; zero is allowed and gives 1, or 0 where the error is zero too.
+
+    Returns
+    -------
+    ndarray, shape (R,)
+        erf(error / (std sqrt 2)), uniform in [0, 1] when calibrated.
+    """
+    scaled = np.divide(error, std, out=np.where(error > 0, np.inf, 0.0), where=std > 0)
+    return np.asarray(erf(scaled / np.sqrt(2.0)))
+
+
+def miscalibration_area(coverage: NDArray[np.float64]) -> float | None:
+    """Area between the observed and the expected coverage curve, integrated exactly.
+
+    Parameters
+    ----------
+    coverage : ndarray, shape (R,)
+        From `gaussian_coverage`.
+
+    Returns
+    -------
+    float or None
+        The integral of \\|F(p) - p\\| over p from 0 to 1, F the share of coverages up to p; None when empty.
+
+    References
+    ----------
+    Kuleshov et al., ICML 2018, arXiv:1807.00263; Tran et al., Mach. Learn.: Sci. Technol. 1, 025006 (2020),
+    doi:10.1088/2632-2153/ab7e1a.
+    """
+    n = len(coverage)
+    if n == 0:
+        return None
+    # The area is the same along the other axis, where each sorted value is one step from a to b.
+    value = np.sort(coverage)
+    a, b = np.arange(n) / n, np.arange(1, n + 1) / n
+    crossing = 0.5 * ((value - a) ** 2 + (b - value) ** 2)
+    beside = (b - a) * np.abs(value - 0.5 * (a + b))
+    return float(np.sum(np.where((value > a) & (value < b), crossing, beside)))
+
+
+@dataclass(frozen=True)
+class PropertyScores:
+    """How many reference values the envelopes hold, and how wide the envelopes are.
+
+    Parameters
+    ----------
+    n_quantities, n_reference, n_inside : int
+        All quantities, those with a reference value, and those of them whose envelope holds it.
+    share_inside, inside_low, inside_high : float or None
+        n_inside / n_reference and its exact 95 % binomial interval for independent quantities.
+    outside : tuple of str
+        ``label: quantity`` of those that the envelope misses.
+    undecided : tuple of str
+        Those with a reference but without an envelope, since no member gave a value; not inside.
+    median_relative_std : float or None
+        Median of std / \\|MLE\\| over the quantities with both.
+    mean_error_over_std, median_error_over_std : float or None
+        Mean and median of \\|reference - MLE\\| / std over the quantities with all three.
+    """
+
+    n_quantities: int
+    n_reference: int
+    n_inside: int
+    share_inside: float | None
+    inside_low: float | None
+    inside_high: float | None
+    outside: tuple[str, ...]
+    undecided: tuple[str, ...]
+    median_relative_std: float | None
+    mean_error_over_std: float | None
+    median_error_over_std: float | None
+
+
+def property_scores(summaries: Sequence[PropertySummary]) -> PropertyScores:
+    """Score the envelopes of properties against reference values.
+
+    Parameters
+    ----------
+    summaries : sequence of PropertySummary
+        One per quantity.
+
+    Returns
+    -------
+    PropertyScores
+        Counts, shares and names.
+    """
+    known = [s for s in summaries if finite(s.reference) is not None]
+    decided = [s for s in known if finite(s.minimum) is not None and finite(s.maximum) is not None]
+    n_inside = sum(bool(s.inside) for s in decided)
+    low, high = binomial_interval(n_inside, len(known))
+    relative = [r for r in (_ratio(finite(s.std), _size(s.mle)) for s in summaries) if r is not None]
+    errors = [r for r in map(error_over_std, known) if r is not None]
+    return PropertyScores(
+        n_quantities=len(summaries),
+        n_reference=len(known),
+        n_inside=n_inside,
+        share_inside=_ratio(n_inside, len(known)),
+        inside_low=low,
+        inside_high=high,
+        outside=tuple(f"{s.label}: {s.quantity}" for s in decided if not s.inside),
+        undecided=tuple(f"{s.label}: {s.quantity}" for s in known if s not in decided),
+        median_relative_std=float(np.median(relative)) if relative else None,
+        mean_error_over_std=float(np.mean(errors)) if errors else None,
+        median_error_over_std=float(np.median(errors)) if errors else None,
+    )
+
+
+def error_over_std(summary: PropertySummary) -> float | None:
+    """Distance of the reference from the MLE in units of the ensemble's std.
+
+    Parameters
+    ----------
+    summary : PropertySummary
+        One quantity.
+
+    Returns
+    -------
+    float or None
+        The ratio; None when a number is missing or the std is zero.
+    """
+    reference, mle = finite(summary.reference), finite(summary.mle)
+    if reference is None or mle is None:
+        return None
+    return _ratio(abs(reference - mle), finite(summary.std))
+
+
+def finite(value: float | None) -> float | None:
+    """Treat NaN and infinity as a missing number.
+
+    Parameters
+    ----------
+    value : float or None
+        Any number.
+
+    Returns
+    -------
+    float or None
+        The number if it is finite.
+    """
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _size(value: float | None) -> float | None:
+    known = finite(value)
+    return None if known is None else abs(known)
+
+
+def _mean(values: NDArray[np.float64] | NDArray[np.bool_]) -> float | None:
+    return float(np.mean(values)) if len(values) else None
+
+
+def _ratio(numerator: float | None, denominator: float | None) -> float | None:
+    if numerator is None or not denominator:
+        return None
+    return numerator / denominator
+
+
+def _spearman(x: NDArray[np.float64], y: NDArray[np.float64]) -> float | None:
+    # A rank correlation needs two different values on both sides.
+    if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
+        return None
+    return float(spearmanr(x, y).statistic)

@@ -1,0 +1,138 @@
+"""The tasks of a campaign: every property for every potential."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from snapuq.core.task import PropertyTask
+from snapuq.errors import InputError
+from snapuq.properties import PROPERTIES, bind
+from snapuq.seeds import derive_seed
+
+
+@dataclass(frozen=True)
+class PropertySpec:
+    """A property that was asked for.
+
+    Parameters
+    ----------
+    name : str
+        Registered name.
+    params : Params
+        Its parameters.
+    """
+
+    name: str
+    params: Any
+
+
+@dataclass(frozen=True)
+class PlannedProperty:
+    """One task of a property, before it is given to the potentials.
+
+    Parameters
+    ----------
+    name : str
+        Registered name.
+    label : str
+        Unique label within the campaign.
+    params : Params
+        Parameters, elements filled in.
+    """
+
+    name: str
+    label: str
+    params: Any
+
+
+def expand(specs: Sequence[PropertySpec], elements: Sequence[str]) -> tuple[PlannedProperty, ...]:
+    """Split properties into independent parts and fill in the elements.
+
+    Parameters
+    ----------
+    specs : sequence of PropertySpec
+        What was asked for.
+    elements : sequence of str
+        Elements of the potential.
+
+    Returns
+    -------
+    tuple of PlannedProperty
+        In the order asked for.
+
+    Raises
+    ------
+    InputError
+        When two parts have the same label, or an element cannot be told.
+    """
+    parts = []
+    for spec in specs:
+        cls = PROPERTIES[spec.name]
+        parts += [
+            PlannedProperty(spec.name, cls.label(p), bind(p, elements)) for p in cls.expand(spec.params)
+        ]
+    labels = [p.label for p in parts]
+    twice = [label for label in labels if labels.count(label) > 1]
+    if twice:
+        raise InputError(f"the campaign has '{twice[0]}' twice", hint="leave one of them out")
+    return tuple(parts)
+
+
+def planned_outputs(parts: Sequence[PlannedProperty]) -> dict[tuple[str, str], str]:
+    """Quantities that a campaign gives.
+
+    Parameters
+    ----------
+    parts : sequence of PlannedProperty
+        What `expand` gave.
+
+    Returns
+    -------
+    dict
+        (property label, quantity) to unit.
+    """
+    found = {}
+    for part in parts:
+        for name, unit in PROPERTIES[part.name].outputs(part.params).items():
+            found[part.label, name] = unit
+    return found
+
+
+def plan(
+    parts: Sequence[PlannedProperty], potentials: Mapping[int, str], seed: int
+) -> tuple[PropertyTask, ...]:
+    """Give every property to every potential.
+
+    Parameters
+    ----------
+    parts : sequence of PlannedProperty
+        What `expand` gave.
+    potentials : Mapping
+        Member (-1 the reference potential, 0 the MLE, 1 to M) to digest of the potential.
+    seed : int
+        The campaign's seed.
+
+    Returns
+    -------
+    tuple of PropertyTask
+        Property by property, members in order: neighbours cost about the same, so that taking every N-th
+        task balances N ranks.
+    """
+    tasks = []
+    for part in parts:
+        parameters = dataclasses.asdict(part.params)
+        tasks += [
+            PropertyTask(
+                part.name,
+                part.label,
+                parameters,
+                member,
+                potentials[member],
+                derive_seed(seed, part.label, member),
+            )
+            for member in sorted(potentials)
+        ]
+    return tuple(tasks)

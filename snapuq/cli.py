@@ -1,0 +1,312 @@
+"""The command line: one YAML file, the same options everywhere, one clear line per error."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from snapuq import __version__
+from snapuq.errors import InputError, SnapuqError, nearest
+
+if TYPE_CHECKING:
+    from snapuq.config import CampaignConfig
+
+#: Stages in the order of the data path; ``run`` does them all.
+STAGES = ("fit", "sample", "export", "evaluate", "campaign", "report")
+#: One BLAS thread per rank: identical bits at any rank count, and no oversubscribed cores.
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+#: Errors of the operating system that the user can cure.
+_CURABLE = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
+USER_ERROR = 2
+INTERRUPTED = 130
+
+app = typer.Typer(
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Trustworthy error bars on what SNAP interatomic potentials predict.",
+    epilog="Start with 'snapuq doctor', then 'snapuq template > campaign.yaml'.",
+)
+
+CampaignFile = Annotated[Path, typer.Argument(metavar="FILE", help="Campaign file (YAML).")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a key, for example ensemble.members=50."),
+]
+Output = Annotated[
+    Path | None, typer.Option("--output", "-o", metavar="FOLDER", help="Output folder [runs/<name>].")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and its cost; run nothing.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"snapuq {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _top(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Trustworthy error bars on what SNAP interatomic potentials predict."""
+
+
+@app.command("doctor")
+def _doctor() -> None:
+    """Check MPI, launcher, LAMMPS, BLAS threads and FitSNAP; name the remedy of each problem."""
+    from snapuq.doctor import examine, show
+
+    checks = examine()
+    show(checks)
+    if any(check.status == "missing" for check in checks):
+        raise typer.Exit(1)
+
+
+@app.command("template")
+def _template(
+    name: Annotated[str, typer.Argument(metavar="[NAME]", help="Which template.")] = "quickstart",
+    names: Annotated[bool, typer.Option("--list", help="List the templates.")] = False,
+) -> None:
+    """Print a commented campaign file, ready to edit."""
+    folder = workflows_folder()
+    known = sorted(path.stem for path in folder.glob("*.yaml"))
+    if names:
+        typer.echo("\n".join(known))
+    elif name not in known:
+        raise InputError(f"unknown template '{name}'", hint=nearest(name, known))
+    else:
+        typer.echo((folder / f"{name}.yaml").read_text(encoding="utf-8"), nl=False)
+
+
+@app.command("check")
+def _check(file: CampaignFile, overrides: Overrides = None, output: Output = None) -> None:
+    """Read the campaign file and its data, and run nothing."""
+    config = _load(file, overrides, output)
+    from snapuq import pipeline
+
+    _echo(pipeline.check(config))
+
+
+@app.command("run")
+def _run(
+    file: CampaignFile,
+    overrides: Overrides = None,
+    output: Output = None,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+) -> None:
+    """Do everything: fit, sample, export, evaluate, campaign, report."""
+    _stages(STAGES, file, overrides, output, dry_run, quiet)
+
+
+@app.command("fit")
+def _fit(
+    file: CampaignFile,
+    overrides: Overrides = None,
+    output: Output = None,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+) -> None:
+    """Fit the potential and its posterior (posterior.h5)."""
+    _stages(("fit",), file, overrides, output, dry_run, quiet)
+
+
+@app.command("sample")
+def _sample(
+    file: CampaignFile,
+    overrides: Overrides = None,
+    output: Output = None,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+) -> None:
+    """Draw the ensemble from the posterior (ensemble.h5)."""
+    _stages(("sample",), file, overrides, output, dry_run, quiet)
+
+
+@app.command("evaluate")
+def _evaluate(
+    file: CampaignFile,
+    overrides: Overrides = None,
+    output: Output = None,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+) -> None:
+    """Compare the ensemble with the test configurations."""
+    _stages(("evaluate",), file, overrides, output, dry_run, quiet)
+
+
+@app.command("campaign")
+def _campaign(
+    file: CampaignFile,
+    overrides: Overrides = None,
+    output: Output = None,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+) -> None:
+    """Compute the properties of the MLE and of every member."""
+    _stages(("campaign",), file, overrides, output, dry_run, quiet)
+
+
+@app.command("export")
+def _export(
+    file: CampaignFile,
+    overrides: Overrides = None,
+    output: Output = None,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write the potentials for LAMMPS (potentials/)."""
+    _stages(("export",), file, overrides, output, dry_run, quiet)
+
+
+@app.command("report")
+def _report(
+    target: Annotated[Path, typer.Argument(metavar="FOLDER|FILE", help="A run folder or campaign file.")],
+    overrides: Overrides = None,
+    output: Output = None,
+    quiet: Quiet = False,
+) -> None:
+    """Rebuild the report of a finished run; needs neither LAMMPS nor MPI."""
+    folder = target
+    if not target.is_dir():
+        if target.suffix not in (".yaml", ".yml"):
+            raise InputError(
+                "no such run folder or campaign file", file=target, expected="a run's folder, or a .yaml file"
+            )
+        from snapuq.config import load_config
+
+        folder = load_config(target, overrides or (), output=output, need_inputs=False).output
+    elif overrides or output is not None:
+        raise InputError("--set and --output go with a campaign file, not with a run folder", file=target)
+    from snapuq import pipeline
+
+    page = pipeline.rebuild_report(folder)
+    if not quiet:
+        _echo(page)
+
+
+def workflows_folder() -> Path:
+    """Find the campaign files that come with the package.
+
+    Returns
+    -------
+    Path
+        Inside the installed package, or beside it in a source tree.
+    """
+    package = Path(__file__).resolve().parent
+    installed = package / "workflows"
+    return installed if installed.is_dir() else package.parent / "workflows"
+
+
+def _load(file: Path, overrides: Sequence[str] | None, output: Path | None) -> CampaignConfig:
+    """Read the file on rank 0 alone, so that all ranks see the same content."""
+    from snapuq.config import load_config
+    from snapuq.parallel import exit_channel, world
+
+    ranks = world()
+    exit_channel()
+    return ranks.from_root(lambda: load_config(file, overrides or (), output=output))
+
+
+def _stages(
+    stages: tuple[str, ...],
+    file: Path,
+    overrides: Sequence[str] | None,
+    output: Path | None,
+    dry_run: bool,
+    quiet: bool,
+) -> None:
+    config = _load(file, overrides, output)
+    from snapuq import pipeline
+
+    if dry_run:
+        _echo(pipeline.dry_run(config))
+    else:
+        pipeline.execute(config, stages=stages, quiet=quiet)
+
+
+def _echo(text: object) -> None:
+    from snapuq.parallel import launcher_rank
+
+    if launcher_rank() == 0 and text is not None:
+        typer.echo(str(text))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        Words after ``snapuq``; by default those of this process.
+
+    Returns
+    -------
+    int
+        Exit status: 0, 1 (a bug, or ``doctor`` found something missing), 2 (bad input or
+        environment), 130 (interrupted).
+    """
+    for name in _THREAD_VARIABLES:
+        os.environ.setdefault(name, "1")
+    words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    try:
+        return int(app(args=words, prog_name="snapuq", standalone_mode=False) or 0)
+    except SnapuqError as error:
+        return _stop(str(error))
+    except typer.BadParameter.__base__ as error:  # type: ignore[misc]  # every usage error
+        return _stop(_usage(error))
+    except (KeyboardInterrupt, typer.Abort):
+        _abort(INTERRUPTED)
+        return INTERRUPTED
+    except OSError as error:
+        if error.errno in _CURABLE:
+            return _stop(f"{error.strerror}: {error.filename}" if error.filename else str(error))
+        return _bug()
+    except Exception:  # noqa: BLE001 - a bug: shown in full, and other ranks must not hang
+        return _bug()
+
+
+def _usage(error: Exception) -> str:
+    context = getattr(error, "ctx", None)
+    command = getattr(context, "command_path", None) or "snapuq"
+    message = " ".join(error.format_message().split()).rstrip(".")  # type: ignore[attr-defined]
+    return f"{message}; see '{command} --help'"
+
+
+def _stop(text: str) -> int:
+    """Print an error once; if other ranks still wait for this one, end them too."""
+    from snapuq.parallel import all_leave, launcher_rank
+
+    together = all_leave()
+    if launcher_rank() == 0 or not together:
+        for line in text.splitlines():
+            print(f"snapuq: error: {line}", file=sys.stderr, flush=True)
+    if not together:
+        _abort(USER_ERROR)
+    return USER_ERROR
+
+
+def _bug() -> int:
+    traceback.print_exc()
+    print("snapuq: this is a bug; please report it with the lines above", file=sys.stderr, flush=True)
+    _abort(1)
+    return 1
+
+
+def _abort(code: int) -> None:
+    from snapuq.parallel import abort
+
+    abort(code)

@@ -1,0 +1,111 @@
+"""Property entries of the campaign file, checked against each property's own ``Params``."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import cache
+from typing import Any, get_type_hints
+
+from pydantic import Field, ValidationError, create_model
+
+from snapuq.config.base import Section
+from snapuq.config.document import Document
+from snapuq.config.messages import from_validation, from_value_error
+from snapuq.config.problems import Key, dotted
+from snapuq.config.schema import PropertyRequest
+from snapuq.errors import InputError, nearest
+from snapuq.properties import PROPERTIES
+
+PROPERTIES_KEY: Key = ("campaign", "properties")
+
+
+@cache
+def params_model(params: type) -> type[Section]:
+    """Strict model with the fields of a ``Params`` dataclass.
+
+    Parameters
+    ----------
+    params : type
+        A dataclass.
+
+    Returns
+    -------
+    type
+        A section with the same names, types and defaults.
+    """
+    hints = get_type_hints(params)
+    columns: dict[str, Any] = {}
+    for field in dataclasses.fields(params):
+        if field.default is not dataclasses.MISSING:
+            default = field.default
+        elif field.default_factory is not dataclasses.MISSING:
+            default = Field(default_factory=field.default_factory)
+        else:
+            default = ...
+        columns[field.name] = (hints[field.name], default)
+    return create_model(params.__name__, __base__=Section, **columns)
+
+
+def read_requests(document: Document, problems: list[InputError]) -> tuple[PropertyRequest, ...]:
+    """Check and build the entries of ``campaign.properties``.
+
+    Parameters
+    ----------
+    document : Document
+        The campaign file.
+    problems : list of InputError
+        Problems found are added.
+
+    Returns
+    -------
+    tuple of PropertyRequest
+        The entries without problems.
+    """
+    entries = document.get(PROPERTIES_KEY)
+    requests: list[PropertyRequest] = []
+    labels: set[str] = set()
+    for index, entry in enumerate(entries if isinstance(entries, tuple) else ()):
+        key = (*PROPERTIES_KEY, index)
+        request = _read_one(document, key, entry, problems)
+        if request is None:
+            continue
+        requests.append(request)
+        own = _labels(request)
+        origin = document.origin(key)
+        problems += [
+            origin.error(f"{label} is asked for twice", key=dotted(key)) for label in sorted(labels & own)
+        ]
+        labels |= own
+    return tuple(requests)
+
+
+def _labels(request: PropertyRequest) -> set[str]:
+    kind = PROPERTIES[request.name]
+    return {kind.label(task) for task in kind.expand(request.params)}
+
+
+def _read_one(document: Document, key: Key, entry: Any, problems: list[InputError]) -> PropertyRequest | None:
+    if not isinstance(entry, dict) or len(entry) != 1:
+        found = ", ".join(entry) if isinstance(entry, dict) else entry
+        expected = "one 'name: {parameters}' per list item"
+        problems.append(
+            document.origin(key).error("is no property", key=dotted(key), found=found, expected=expected)
+        )
+        return None
+    name, values = next(iter(entry.items()))
+    key = (*key, name)
+    if name not in PROPERTIES:
+        hint = nearest(name, PROPERTIES)
+        problems.append(document.origin(key).error("unknown property", key=dotted(key), hint=hint))
+        return None
+    params = PROPERTIES[name].Params
+    model = params_model(params)
+    try:
+        checked = model.model_validate({} if values is None else values)
+        fields = {f.name: getattr(checked, f.name) for f in dataclasses.fields(params)}
+        return PropertyRequest(name, params(**fields))
+    except ValidationError as error:
+        problems.extend(from_validation(error, model, document, key))
+    except ValueError as error:
+        problems.append(from_value_error(error, model, document, key))
+    return None

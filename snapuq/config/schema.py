@@ -1,0 +1,300 @@
+"""The campaign file and its sections, as frozen and strict models."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from snapuq.config.base import Flag, NotNegative, PairSection, Positive, Section, Symbol, plain
+from snapuq.config.dataset import DatasetSection
+from snapuq.core.potential import ReferencePair, SnapSettings
+
+
+def _explicit(value: Any) -> Any:
+    return "brute" if value == "auto" else value
+
+
+class ElementSection(Section):
+    """One element of a SNAP potential.
+
+    Parameters
+    ----------
+    radelem : float
+        Cutoff radius, A.
+    wj : float
+        Neighbour weight.
+    sinner, dinner : float or None
+        Centre and half-width of the inner switching function, A.
+    """
+
+    radelem: Positive = 0.5
+    wj: float = 1.0
+    sinner: Positive | None = None
+    dinner: Positive | None = None
+
+
+class PotentialSection(Section):
+    """Hyperparameters of LAMMPS ``pair_style snap``, and the pair style under it.
+
+    Parameters
+    ----------
+    rcutfac : float
+        Scale of the cutoff.
+    twojmax : int
+        Band limit of the bispectrum.
+    elements : dict
+        Symbol to ElementSection, in the order of LAMMPS's atom types.
+    rfac0, rmin0 : float
+        Angular scale, and inner radius in A.
+    switchflag, bzeroflag, quadraticflag, chemflag, bnormflag, wselfallflag, switchinnerflag : bool
+        As in LAMMPS.
+    reference : PairSection or None
+        Pair style that SNAP is added to.
+    """
+
+    rcutfac: Positive
+    twojmax: int = Field(ge=0, le=20)
+    elements: dict[Symbol, ElementSection] = Field(min_length=1)
+    rfac0: float = Field(0.99363, gt=0, lt=1)
+    rmin0: NotNegative = 0.0
+    switchflag: Flag = True
+    bzeroflag: Flag = True
+    quadraticflag: Flag = False
+    chemflag: Flag = False
+    bnormflag: Flag = False
+    wselfallflag: Flag = False
+    switchinnerflag: Flag = False
+    reference: PairSection | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_elements(cls, data: Any) -> Any:
+        """Let ``W:`` with nothing behind it mean an element with default settings."""
+        if not isinstance(data, dict) or not isinstance(data.get("elements"), dict):
+            return data
+        return {**data, "elements": {k: {} if v is None else v for k, v in data["elements"].items()}}
+
+    @model_validator(mode="after")
+    def _check(self) -> PotentialSection:
+        for name in ("sinner", "dinner"):
+            given = [e for e, s in self.elements.items() if getattr(s, name) is not None]
+            if self.switchinnerflag and len(given) < len(self.elements):
+                raise ValueError(f"elements: switchinnerflag needs {name} for every element")
+            if given and not self.switchinnerflag:
+                raise ValueError(f"elements: {name} of {given[0]} is unused unless switchinnerflag is 1")
+        self.to_settings()
+        return self
+
+    def to_settings(self) -> SnapSettings:
+        """Build the core type.
+
+        Returns
+        -------
+        SnapSettings
+            The elements are in the order of the file, which is that of LAMMPS's atom types.
+        """
+        sections = tuple(self.elements.values())
+        shared = {f.name for f in fields(SnapSettings)} - {"elements", "radelem", "wj", "sinner", "dinner"}
+        inner = sections if self.switchinnerflag else ()
+        return SnapSettings(
+            elements=tuple(self.elements),
+            radelem=tuple(float(s.radelem) for s in sections),
+            wj=tuple(float(s.wj) for s in sections),
+            sinner=tuple(float(s.sinner or 0) for s in inner),
+            dinner=tuple(float(s.dinner or 0) for s in inner),
+            **{name: getattr(self, name) for name in shared},
+        )
+
+    def to_reference(self) -> ReferencePair | None:
+        """Build the pair style that SNAP is added to.
+
+        Returns
+        -------
+        ReferencePair or None
+            None when SNAP stands alone.
+        """
+        return None if self.reference is None else self.reference.to_pair()
+
+
+class CalibrateSection(Section):
+    """Cross-validation that scales the posterior.
+
+    Parameters
+    ----------
+    violation : float
+        Share of held-out values outside the envelope that is aimed at.
+    folds : int
+        Folds, by configuration.
+    """
+
+    violation: float = Field(0.02, gt=0, lt=0.5)
+    folds: int = Field(5, ge=2)
+
+
+class FitSection(Section):
+    """How coefficients and their uncertainty are found.
+
+    Parameters
+    ----------
+    posterior : {'block', 'pointwise'}
+        POPS by whole configurations, or row by row as published.
+    calibrate : CalibrateSection or None
+        None leaves the posterior as it is.
+    """
+
+    posterior: Literal["block", "pointwise"] = "block"
+    calibrate: CalibrateSection | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults(cls, data: Any) -> Any:
+        """Calibrate the block posterior by default, and the published one only if asked to."""
+        if not isinstance(data, dict):
+            return data
+        choice = data.get("calibrate")
+        if choice is None:
+            choice = data.get("posterior") != "pointwise"
+        return {**data, "calibrate": {} if choice is True else None if choice is False else choice}
+
+    def plain(self) -> Any:
+        """Plain data that would give this section again.
+
+        Returns
+        -------
+        dict
+            All keys; ``calibrate`` is ``False`` when it is off.
+        """
+        off = {"calibrate": False} if self.calibrate is None else {}
+        return {**super().plain(), **off}
+
+
+class EnsembleSection(Section):
+    """Members drawn from the posterior.
+
+    Parameters
+    ----------
+    members : int
+        How many.
+    sample : {'hypercube'}
+        Where from.
+    """
+
+    members: int = Field(500, ge=2, le=100_000)
+    sample: Literal["hypercube"] = "hypercube"
+
+
+@dataclass(frozen=True)
+class PropertyRequest:
+    """One entry of ``campaign.properties``.
+
+    Parameters
+    ----------
+    name : str
+        Registered name of the property.
+    params : object
+        Instance of that property's ``Params``.
+    """
+
+    name: str
+    params: Any
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The parameters as plain data, defaults included."""
+        return {f.name: plain(getattr(self.params, f.name)) for f in fields(self.params)}
+
+    def plain(self) -> dict[str, Any]:
+        """Plain data that would give this entry again.
+
+        Returns
+        -------
+        dict
+            Name to the parameters that have a value.
+        """
+        return {self.name: {k: v for k, v in self.parameters.items() if v is not None}}
+
+
+class CampaignSection(Section):
+    """Properties computed for the MLE and every member.
+
+    Parameters
+    ----------
+    propagation : {'brute'}
+        How members are computed.
+    properties : tuple of PropertyRequest
+        What is computed.
+    """
+
+    propagation: Annotated[Literal["brute"], BeforeValidator(_explicit)] = "brute"
+    properties: tuple[PropertyRequest, ...] = ()
+
+
+class ReferenceSection(Section):
+    """True values to compare with: a table, or another potential.
+
+    Parameters
+    ----------
+    values : Path or None
+        CSV file with the columns property, quantity, value, unit.
+    potential : PairSection or None
+        The same properties by this potential.
+    """
+
+    values: Path | None = None
+    potential: PairSection | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> ReferenceSection:
+        if (self.values is None) == (self.potential is None):
+            raise ValueError("expected one of 'values' and 'potential'")
+        return self
+
+
+class CampaignConfig(Section):
+    """A whole campaign file, resolved: absolute paths, every default filled in.
+
+    Parameters
+    ----------
+    name : str
+        First part of file names.
+    seed : int
+        Seed of everything random.
+    output : Path
+        Output folder.
+    dataset : DatasetSection
+        Data, split and weights.
+    potential : PotentialSection or None
+        None follows a FitSNAP input file.
+    fit : FitSection
+        Posterior.
+    ensemble : EnsembleSection
+        Members.
+    campaign : CampaignSection
+        Properties.
+    reference : ReferenceSection or None
+        True values.
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=100)
+    seed: int = Field(1, ge=0, lt=2**63)
+    output: Path
+    dataset: DatasetSection
+    potential: PotentialSection | None = None
+    fit: FitSection = Field(default_factory=lambda: FitSection.model_validate({}))
+    ensemble: EnsembleSection = EnsembleSection()
+    campaign: CampaignSection = CampaignSection()
+    reference: ReferenceSection | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> CampaignConfig:
+        if self.potential is None and not self.dataset.is_fitsnap_input:
+            raise ValueError("the section 'potential' is missing; only a FitSNAP input file brings its own")
+        generate = self.dataset.generate
+        if self.potential is not None and generate is not None:
+            unknown = [e for e in generate.elements if e not in self.potential.elements]
+            if unknown:
+                raise ValueError(f"potential: its elements lack {unknown[0]}, which dataset.generate makes")
+        return self

@@ -1,0 +1,1 @@
+"""Frozen types that flow along the data path; numpy only."""

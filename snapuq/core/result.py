@@ -1,0 +1,102 @@
+"""Results of tasks and their summary over an ensemble."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A number with its unit.
+
+    Parameters
+    ----------
+    value : float
+        The number.
+    unit : str
+        Its unit; empty when it has none.
+    """
+
+    value: float
+    unit: str
+
+
+@dataclass(frozen=True)
+class PropertyResult:
+    """Outcome of one `PropertyTask`; a failure is an outcome too.
+
+    Parameters
+    ----------
+    key : str
+        Key of the task.
+    label : str
+        Label of the property within the campaign.
+    member : int
+        -1 the reference potential, 0 the MLE, 1 to M the members.
+    values : Mapping
+        Quantity name to value and unit; empty when it failed.
+    converged : bool
+        Whether every relaxation reached its tolerance.
+    reconfigured : bool
+        Whether atoms left the configuration that was asked about.
+    failure : str
+        Reason of the failure; empty when there was none.
+    seconds : float
+        Wall time; never part of a summary.
+    """
+
+    key: str
+    label: str
+    member: int
+    values: Mapping[str, Quantity]
+    converged: bool = True
+    reconfigured: bool = False
+    failure: str = ""
+    seconds: float = field(default=0.0, compare=False)
+
+
+@dataclass(frozen=True)
+class PropertySummary:
+    """One quantity over the ensemble.
+
+    Parameters
+    ----------
+    label, quantity, unit : str
+        Which quantity.
+    mle : float or None
+        Value for the MLE; None when it failed.
+    mean, std, minimum, maximum : float or None
+        Over the members that gave a value.
+    quantiles : Mapping
+        Probability to value.
+    reference : float or None
+        True value, if known.
+    n_members, n_failed, n_unconverged, n_reconfigured : int
+        Counts over the members.
+    failures : Mapping
+        Reason to the members that failed for it.
+    """
+
+    label: str
+    quantity: str
+    unit: str
+    mle: float | None
+    mean: float | None
+    std: float | None
+    minimum: float | None
+    maximum: float | None
+    quantiles: Mapping[float, float]
+    reference: float | None
+    n_members: int
+    n_failed: int
+    n_unconverged: int
+    n_reconfigured: int
+    failures: Mapping[str, tuple[int, ...]]
+
+    @property
+    def inside(self) -> bool | None:
+        """Whether the envelope [minimum, maximum] holds the reference; None when it cannot be told."""
+        if self.reference is None or self.minimum is None or self.maximum is None:
+            return None
+        return self.minimum <= self.reference <= self.maximum

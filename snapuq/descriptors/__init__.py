@@ -1,0 +1,1 @@
+"""Design-matrix rows of SNAP: bispectrum components from LAMMPS, products of them, assembly."""

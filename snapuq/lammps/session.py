@@ -1,0 +1,158 @@
+"""One LAMMPS instance used for many structures, with typed failures."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snapuq.errors import SimulationError
+from snapuq.lammps.frame import LammpsFrame
+from snapuq.lammps.library import open_lammps
+
+# Fragments of LAMMPS's messages and what they mean for a campaign.
+_REASONS = {
+    "Lost atoms": "lost_atoms",
+    "Neighbor list overflow": "neighbor_overflow",
+    "Non-numeric": "not_finite",
+    "Illegal box": "bad_box",
+    "Box bounds": "bad_box",
+    "negative volume": "bad_box",
+    "Triclinic box skew": "bad_box",
+    "Cannot open": "missing_file",
+    "Too many neighbor bins": "bad_box",
+}
+
+
+class Session:
+    """A LAMMPS instance on this rank alone; `clear` makes it as good as new.
+
+    Examples
+    --------
+    >>> with Session() as session:  # doctest: +SKIP
+    ...     session.command("units metal")
+    """
+
+    def __init__(self) -> None:
+        self._lmp = open_lammps()
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the instance; it cannot be used afterwards."""
+        if self._lmp is not None:
+            self._lmp.close()
+            self._lmp = None
+
+    @property
+    def raw(self) -> Any:
+        """The ``lammps.lammps`` object, for what this class does not wrap."""
+        return self._lmp
+
+    def command(self, text: str) -> None:
+        """Run one command.
+
+        Parameters
+        ----------
+        text : str
+            The command.
+
+        Raises
+        ------
+        SimulationError
+            With a typed reason when LAMMPS refuses it.
+        """
+        self.guarded(self._lmp.command, text)
+
+    def guarded(self, call: Any, *arguments: Any) -> Any:
+        """Call into LAMMPS and turn its exceptions into typed ones.
+
+        Parameters
+        ----------
+        call : callable
+            A method of the ``lammps.lammps`` object.
+        *arguments : object
+            Its arguments.
+
+        Returns
+        -------
+        object
+            What it returned.
+
+        Raises
+        ------
+        SimulationError
+            With a typed reason.
+        """
+        try:
+            return call(*arguments)
+        except Exception as error:
+            # LAMMPS's module raises Exception itself, not a class of its own.
+            if type(error) is not Exception and not type(error).__module__.startswith("lammps"):
+                raise
+            text = str(error)
+            reason = next((r for part, r in _REASONS.items() if part in text), "lammps_error")
+            raise SimulationError(reason, text) from error
+
+    def clear(self) -> None:
+        """Forget everything but variables, and set metal units in a periodic box."""
+        for text in (
+            "clear",
+            "units metal",
+            "atom_style atomic",
+            "atom_modify map array sort 0 2.0",
+            "boundary p p p",
+            "box tilt large",
+        ):
+            self.command(text)
+
+    def create(self, frame: LammpsFrame, types: NDArray[np.int32], n_types: int) -> None:
+        """Make the box and atoms of a structure in a cleared instance.
+
+        Parameters
+        ----------
+        frame : LammpsFrame
+            The structure.
+        types : ndarray of int32, shape (N,)
+            Atom types, from 1.
+        n_types : int
+            Number of types.
+
+        Raises
+        ------
+        SimulationError
+            When LAMMPS does not take every atom.
+        """
+        (lx, _, _), (xy, ly, _), (xz, yz, lz) = frame.cell
+        numbers = " ".join(f"0 {length:.17g}" for length in (lx, ly, lz))
+        self.command(f"region cell prism {numbers} {xy:.17g} {xz:.17g} {yz:.17g}")
+        self.command(f"create_box {n_types} cell")
+        n = len(types)
+        kinds = (ctypes.c_int * n)(*types.tolist())
+        coordinates = (ctypes.c_double * (3 * n))(*frame.positions.ravel().tolist())
+        self.guarded(self._lmp.create_atoms, n, None, kinds, coordinates)
+        created = int(self._lmp.get_natoms())
+        if created != n:
+            raise SimulationError("lost_atoms", f"LAMMPS kept {created} of {n} atoms")
+        self.command("mass * 1.0")
+
+    def compute_array(self, name: str) -> NDArray[np.float64]:
+        """Copy a global array of a compute.
+
+        Parameters
+        ----------
+        name : str
+            ID of the compute.
+
+        Returns
+        -------
+        ndarray, shape (rows, columns)
+            A copy, safe to keep.
+        """
+        return np.array(self.guarded(self._lmp.numpy.extract_compute, name, 0, 2))

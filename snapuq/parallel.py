@@ -1,0 +1,304 @@
+"""MPI, and the only importer of mpi4py: ranks, ordered reductions, and a check of the launcher."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, TypeVar, cast
+
+from snapuq.errors import EnvironmentProblem
+
+T = TypeVar("T")
+
+# What each launcher tells its children about the number of ranks.
+_LAUNCHER_SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "PMIX_SIZE")
+_LAUNCHER_RANKS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "PMIX_RANK", "SLURM_PROCID")
+#: Seconds between the last word on stderr and the end of all ranks.
+ABORT_DELAY = 1.0
+
+
+class Ranks:
+    """The ranks of this run; one object serves serial and parallel runs.
+
+    Parameters
+    ----------
+    comm : mpi4py.MPI.Comm or None
+        None for a serial run.
+    """
+
+    def __init__(self, comm: Any = None) -> None:
+        self._comm = comm
+        self.rank: int = 0 if comm is None else comm.Get_rank()
+        self.size: int = 1 if comm is None else comm.Get_size()
+
+    @property
+    def is_root(self) -> bool:
+        """Whether this is rank 0."""
+        return self.rank == 0
+
+    def mine(self, n: int) -> range:
+        """Indices out of 0 .. n - 1 that this rank works on.
+
+        Parameters
+        ----------
+        n : int
+            Number of items.
+
+        Returns
+        -------
+        range
+            Every ``size``-th index, starting at ``rank``.
+        """
+        return range(self.rank, n, self.size)
+
+    def from_root(self, produce: Callable[[], T]) -> T:
+        """Call on rank 0 alone and give the result to all.
+
+        Parameters
+        ----------
+        produce : callable
+            Called on rank 0; an exception there is raised on every rank.
+
+        Returns
+        -------
+        object
+            What it returned, on every rank.
+        """
+        if self._comm is None:
+            return produce()
+        outcome: tuple[T | None, Exception | None] = (None, None)
+        if self.is_root:
+            try:
+                outcome = (produce(), None)
+            except Exception as error:  # noqa: BLE001 - handed to every rank, then raised
+                outcome = (None, error)
+        value, failure = self._comm.bcast(outcome, root=0)
+        if failure is not None:
+            raise failure
+        return cast(T, value)
+
+    def together(self, work: Callable[[], T]) -> T:
+        """Call on every rank; if it fails on one, raise the first rank's error on all.
+
+        Parameters
+        ----------
+        work : callable
+            Called on every rank, without collectives inside.
+
+        Returns
+        -------
+        object
+            This rank's result.
+        """
+        if self._comm is None:
+            return work()
+        value: Any = None
+        failure: Exception | None = None
+        try:
+            value = work()
+        except Exception as error:  # noqa: BLE001 - agreed upon by all ranks, then raised
+            failure = error
+        failures = [f for f in self._comm.allgather(failure) if f is not None]
+        if failures:
+            raise failures[0]
+        return cast(T, value)
+
+    def concatenate(self, parts: Mapping[int, T], order: Sequence[int]) -> Sequence[T]:
+        """Gather the parts of all ranks in order; see `snapuq.core.reducer.Reducer`.
+
+        Parameters
+        ----------
+        parts : Mapping
+            Chunk index to part, for the chunks of this rank.
+        order : sequence of int
+            Chunks that take part, over all ranks.
+
+        Returns
+        -------
+        sequence
+            All parts, on every rank.
+        """
+        everything = dict(parts)
+        if self._comm is not None:
+            for other in self._comm.allgather(everything):
+                everything.update(other)
+        return [everything[i] for i in order]
+
+    def tree(self, parts: Mapping[int, T], order: Sequence[int], combine: Callable[[T, T], T]) -> T:
+        """Combine along a binary tree fixed by the chunks; see `snapuq.core.reducer.Reducer`.
+
+        Parameters
+        ----------
+        parts : Mapping
+            Chunk index to partial result, for the chunks of this rank.
+        order : sequence of int
+            Chunks that take part, over all ranks; the leaves of the tree.
+        combine : callable
+            Combines the results of two neighbouring sub-trees, left first.
+
+        Returns
+        -------
+        object
+            The result, the same on every rank.
+        """
+        nodes = {place: parts[i] for place, i in enumerate(order) if i % self.size == self.rank}
+        stride = 1
+        while stride < len(order):
+            for left in range(0, len(order) - stride, 2 * stride):
+                right = left + stride
+                owner, other = order[left] % self.size, order[right] % self.size
+                if self.rank == other and owner != other:
+                    self._comm.send(nodes.pop(right), dest=owner, tag=right)
+                elif self.rank == owner:
+                    mine = owner == other
+                    incoming = nodes.pop(right) if mine else self._comm.recv(source=other, tag=right)
+                    nodes[left] = combine(nodes[left], incoming)
+            stride *= 2
+        if self._comm is None:
+            return nodes[0]
+        return cast(T, self._comm.bcast(nodes.get(0), root=order[0] % self.size))
+
+
+SERIAL = Ranks()
+
+
+@lru_cache(maxsize=1)
+def world() -> Ranks:
+    """All ranks of this job, after checking that launcher and library belong together.
+
+    Returns
+    -------
+    Ranks
+        The world; serial when there is one rank.
+
+    Raises
+    ------
+    EnvironmentProblem
+        When the MPI library is missing, or the launcher started N worlds of size 1.
+    """
+    mpi = load_mpi()
+    size = mpi.COMM_WORLD.Get_size()
+    for name in _LAUNCHER_SIZES:
+        announced = os.environ.get(name, "")
+        if announced.isdigit() and int(announced) > 1 and size == 1:
+            raise EnvironmentProblem(
+                f"the launcher started {announced} ranks ({name}) but the MPI library sees one; "
+                f"use the mpirun of the same MPI as mpi4py ({mpi_library()}); see 'snapuq doctor'"
+            )
+    return Ranks(mpi.COMM_WORLD) if size > 1 else SERIAL
+
+
+def load_mpi() -> Any:
+    """Import mpi4py.MPI, which also loads the library that LAMMPS needs.
+
+    Returns
+    -------
+    module
+        ``mpi4py.MPI``.
+
+    Raises
+    ------
+    EnvironmentProblem
+        When it cannot be loaded.
+    """
+    try:
+        from mpi4py import MPI
+    except (ImportError, RuntimeError, OSError) as error:
+        raise EnvironmentProblem(
+            f"mpi4py found no MPI library ({' '.join(str(error).split())[:160]}); "
+            "install one with 'pip install mpich', or load your site's MPI module"
+        ) from error
+    return MPI
+
+
+def mpi_library() -> str:
+    """First line of the MPI library's own version text.
+
+    Returns
+    -------
+    str
+        For example ``MPICH Version: 5.0.2``.
+    """
+    return " ".join(load_mpi().Get_library_version().splitlines()[0].split())
+
+
+def self_communicator() -> Any:
+    """Communicator that holds this rank alone, for LAMMPS.
+
+    Returns
+    -------
+    mpi4py.MPI.Comm
+        ``COMM_SELF``.
+    """
+    return load_mpi().COMM_SELF
+
+
+def launcher_rank() -> int:
+    """Rank by the launcher's word, known even where MPI does not load.
+
+    Returns
+    -------
+    int
+        0 without a launcher.
+    """
+    for name in _LAUNCHER_RANKS:
+        value = os.environ.get(name, "")
+        if value.isdigit():
+            return int(value)
+    return 0
+
+
+@lru_cache(maxsize=1)
+def exit_channel() -> Any:
+    """Communicator used for nothing but `all_leave`; the first call is collective.
+
+    Returns
+    -------
+    mpi4py.MPI.Comm or None
+        None for a serial run.
+    """
+    return load_mpi().COMM_WORLD.Dup() if world().size > 1 else None
+
+
+def all_leave(timeout: float = 10.0) -> bool:
+    """Tell whether all ranks stop here, or this one alone while others wait for it.
+
+    Parameters
+    ----------
+    timeout : float
+        Seconds to wait for the others.
+
+    Returns
+    -------
+    bool
+        True when every rank called this; True for a serial run.
+    """
+    if exit_channel.cache_info().currsize == 0 or exit_channel() is None:
+        return True
+    request = exit_channel().Ibarrier()
+    deadline = time.monotonic() + timeout
+    while not request.Test():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def abort(code: int) -> None:
+    """End all ranks at once, if there are others; returns in a serial run.
+
+    Parameters
+    ----------
+    code : int
+        Exit status.
+    """
+    mpi = sys.modules.get("mpi4py.MPI")
+    if mpi is not None and mpi.Is_initialized() and not mpi.Is_finalized() and mpi.COMM_WORLD.size > 1:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # Launchers drop what they have not forwarded yet when they end a job: give the message time.
+        time.sleep(ABORT_DELAY)
+        mpi.COMM_WORLD.Abort(code)

@@ -1,0 +1,281 @@
+"""Run the stages of a campaign in the order of the data path."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import ase.io
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+from threadpoolctl import threadpool_limits
+
+from snapuq.analysis.calibration import group_metrics, metrics
+from snapuq.analysis.envelope import save_pointwise
+from snapuq.config import CampaignConfig
+from snapuq.core.dataset import Dataset
+from snapuq.core.ensemble import Ensemble
+from snapuq.lammps.snapfiles import write_ensemble
+from snapuq.parallel import Ranks, world
+from snapuq.pipeline.campaigning import check_campaign, run_properties
+from snapuq.pipeline.folder import RunFolder
+from snapuq.pipeline.prepare import Prepared, prepare
+from snapuq.pipeline.record import update_record
+from snapuq.pipeline.reporting import rebuild_report
+from snapuq.pipeline.training import fit_posterior, predict_unseen
+from snapuq.provenance import atomic_path
+from snapuq.report.tables import write_pointwise_csv
+from snapuq.uq.ensemble_file import load_ensemble, save_ensemble
+from snapuq.uq.hypercube import HypercubePosterior
+
+
+def execute(config: CampaignConfig, stages: Sequence[str], quiet: bool = False) -> None:
+    """Run some or all stages; what an earlier call finished is not done again.
+
+    Parameters
+    ----------
+    config : CampaignConfig
+        The configuration.
+    stages : sequence of str
+        Out of fit, sample, export, evaluate, campaign and report.
+    quiet : bool
+        No progress.
+
+    Raises
+    ------
+    InputError
+        When data, configuration and output folder do not go together.
+    """
+    run = Run(config, RunFolder(Path(config.output)), world(), quiet)
+    run.root(lambda: run.folder.check(config))
+    # Everything that can be wrong with data, properties and reference is found before anything is written.
+    if "fit" in stages or "evaluate" in stages:
+        content = run.prepared.digest
+        if "campaign" in stages:
+            run.root(lambda: check_campaign(config, run.prepared.settings.elements))
+        run.root(lambda: run.folder.check_data(content))
+        run.root(lambda: run.folder.claim(config))
+        run.root(lambda: run.folder.claim_data(content))
+    else:
+        run.root(lambda: run.folder.claim(config))
+    # One BLAS thread per rank, whatever the environment says: identical bits at any number of ranks.
+    with threadpool_limits(1), run.folder.locked(run.ranks):
+        for stage in stages:
+            with run.timed(stage):
+                _STAGES[stage](run)
+    run.say(f"done: {run.folder.path}")
+
+
+@dataclass(eq=False)
+class Run:
+    """One call of `execute`: what the stages share.
+
+    Parameters
+    ----------
+    config : CampaignConfig
+        The configuration.
+    folder : RunFolder
+        The output folder.
+    ranks : Ranks
+        The ranks of this run.
+    quiet : bool
+        No progress.
+    """
+
+    config: CampaignConfig
+    folder: RunFolder
+    ranks: Ranks
+    quiet: bool
+    _posterior: HypercubePosterior | None = field(default=None, init=False)
+    _ensemble: Ensemble | None = field(default=None, init=False)
+
+    def say(self, text: str) -> None:
+        """Print a line on rank 0.
+
+        Parameters
+        ----------
+        text : str
+            The line.
+        """
+        if self.ranks.is_root and not self.quiet:
+            print(f"snapuq: {text}", flush=True)
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Record the wall time of a stage.
+
+        Parameters
+        ----------
+        stage : str
+            Its name.
+
+        Yields
+        ------
+        None
+            Nothing.
+        """
+        start = time.monotonic()
+        self.say(f"{stage} ...")
+        yield
+        seconds = time.monotonic() - start
+        self.root(lambda: update_record(self.folder, self.config, timings={stage: round(seconds, 2)}))
+
+    def has(self, path: Path) -> bool:
+        """Tell whether an earlier call finished a file; rank 0 decides for all.
+
+        Parameters
+        ----------
+        path : Path
+            The file.
+
+        Returns
+        -------
+        bool
+            The same on every rank, whatever the others have written meanwhile.
+        """
+        found = self.ranks.from_root(lambda: self.folder.is_sound(path))
+        if found:
+            self.say(f"{path.name} is there already")
+        return found
+
+    def keep(self, path: Path, write: Callable[[Path], object]) -> None:
+        """Write a file on rank 0 and seal it.
+
+        Parameters
+        ----------
+        path : Path
+            The file.
+        write : callable
+            Takes the path.
+        """
+
+        def sealed() -> None:
+            write(path)
+            self.folder.seal(path)
+
+        self.ranks.from_root(sealed)
+
+    def root(self, write: Callable[[], object]) -> None:
+        """Write something on rank 0 while the others wait.
+
+        Parameters
+        ----------
+        write : callable
+            Called on rank 0.
+        """
+
+        def quietly() -> None:
+            write()
+
+        self.ranks.from_root(quietly)
+
+    @cached_property
+    def prepared(self) -> Prepared:
+        """The data, read on rank 0."""
+        self.say("data ...")
+        prepared = self.ranks.from_root(lambda: prepare(self.config))
+        n_test = int(prepared.is_test.sum())
+        self.say(
+            f"{len(prepared.dataset)} configurations ({n_test} held out, {prepared.n_excluded} excluded), "
+            f"{prepared.settings.n_columns} coefficients"
+        )
+        return prepared
+
+    @property
+    def posterior(self) -> HypercubePosterior:
+        """The posterior, of this call or from the folder."""
+        if self._posterior is None:
+            self._posterior = self.ranks.from_root(
+                lambda: HypercubePosterior.load(self.folder.need(self.folder.posterior, "fit"))
+            )
+        return self._posterior
+
+    @property
+    def ensemble(self) -> Ensemble:
+        """The ensemble, of this call or from the folder."""
+        if self._ensemble is None:
+            self._ensemble = self.ranks.from_root(
+                lambda: load_ensemble(self.folder.need(self.folder.ensemble, "sample"))
+            )
+        return self._ensemble
+
+
+def _fit(run: Run) -> None:
+    prepared = run.prepared
+    if run.has(run.folder.posterior):
+        return
+    if run.config.dataset.generate is not None:
+        run.root(lambda: _write_dataset(run.folder.dataset, prepared.dataset))
+    posterior = fit_posterior(prepared, run.config, run.ranks, run.quiet)
+    run.keep(run.folder.posterior, posterior.save)
+    run._posterior = posterior
+    for warning in posterior.diagnostics["warnings"]:
+        run.say(f"warning: {warning}")
+
+
+def _sample(run: Run) -> None:
+    if run.has(run.folder.ensemble):
+        return
+    posterior = run.posterior
+    ensemble = run.ranks.from_root(lambda: posterior.sample(run.config.ensemble.members, run.config.seed))
+    run.keep(run.folder.ensemble, lambda path: save_ensemble(path, ensemble))
+    run._ensemble = ensemble
+
+
+def _export(run: Run) -> None:
+    ensemble = run.ensemble
+    name = "-".join(ensemble.settings.elements)
+    run.root(lambda: write_ensemble(ensemble, run.folder.potentials, name))
+
+
+def _evaluate(run: Run) -> None:
+    posterior, ensemble = run.posterior, run.ensemble
+    if run.has(run.folder.pointwise):
+        return
+    table = predict_unseen(run.prepared, posterior, ensemble, run.ranks, run.quiet)
+    held_out = bool(run.prepared.is_test.any())
+    source = "held-out test configurations" if held_out else "training configurations (none are held out)"
+
+    def write() -> None:
+        write_pointwise_csv(run.folder.pointwise_metrics, [*metrics(table), *group_metrics(table)])
+        update_record(run.folder, run.config, evaluated_on=source)
+
+    run.root(write)
+    run.keep(run.folder.pointwise, lambda path: save_pointwise(path, table))
+
+
+def _campaign(run: Run) -> None:
+    # What runs is what the ensemble holds, whatever has happened to the exported files since.
+    _export(run)
+    run.say(run_properties(run.config, run.folder, run.ensemble, run.ranks, run.quiet))
+
+
+def _report(run: Run) -> None:
+    run.root(lambda: rebuild_report(run.folder.path))
+
+
+def _write_dataset(path: Path, dataset: Dataset) -> None:
+    """Keep generated data as extended XYZ, so that the fit can be repeated elsewhere."""
+    frames = []
+    for c in dataset.configurations:
+        atoms = Atoms(c.structure.species, positions=c.structure.positions, cell=c.structure.cell, pbc=True)
+        atoms.calc = SinglePointCalculator(atoms, energy=c.energy, forces=c.forces, stress=c.stress)
+        atoms.info["config_type"] = c.group
+        frames.append(atoms)
+    with atomic_path(path) as temporary:
+        # ASE finds mpi4py and would wait for the other ranks.
+        ase.io.write(temporary, frames, format="extxyz", parallel=False)
+
+
+_STAGES: dict[str, Callable[[Run], None]] = {
+    "fit": _fit,
+    "sample": _sample,
+    "export": _export,
+    "evaluate": _evaluate,
+    "campaign": _campaign,
+    "report": _report,
+}

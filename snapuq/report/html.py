@@ -1,0 +1,310 @@
+"""The report: one self-contained HTML file, with its figures beside it as PNG and SVG."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from snapuq.analysis.calibration import (
+    GAUSSIAN_RATIO,
+    PointwiseMetrics,
+    PropertyScores,
+    group_metrics,
+    metrics,
+    property_scores,
+)
+from snapuq.core.pointwise import PointwiseTable
+from snapuq.core.result import PropertyResult, PropertySummary
+from snapuq.provenance import write_text
+from snapuq.report.figures import Drawing, pointwise_drawings
+from snapuq.report.property_figures import property_drawings
+from snapuq.report.style import save_figure, styled
+from snapuq.report.tables import failure_rows, is_curve_point, metric_rows, property_row
+from snapuq.report.text import KINDS, number, percent
+
+#: Quantity that tells whether a crystal is elastically stable: positive.
+STABILITY = "born_min_eigenvalue"
+# Above this share of failed or unstable members an envelope means little.
+_TOO_MANY_FAILED = 0.05
+# A violation above this is more than the calibration (2 % on average of energies and forces) explains.
+_EXPECTED_VIOLATION = 0.05
+
+# Lists longer than this are shown by their first entries and their length.
+_LONGEST_LIST = 24
+
+# What a fit diagnostic means, by the last part of its name.
+_MEANINGS: Mapping[str, str] = {
+    "rule": "How the distribution of coefficients was made.",
+    "scale": "Factor on the posterior's box, found by cross-validation; far from 1 is a warning.",
+    "tau": "Softness of the constraint that moves a configuration towards its data.",
+    "n_configurations": "Configurations that the fit has seen.",
+    "n_rows": "Energies, force and stress components that the fit has seen.",
+    "n_columns": "Coefficients of the potential.",
+    "rank": "Combinations of coefficients that the data determine.",
+    "condition_number": "Of the column-scaled design; above 1e12 the fit loses its digits.",
+    "box_rank": "Directions of coefficient space in which the members vary; all others carry no uncertainty.",
+    "n_corrections": "Corrections of the best fit that the box holds.",
+    "dropped_variance": "Share of the corrections' variance outside the box's directions.",
+    "n_roundoff_rows": "Rows that vanish by symmetry and hold nothing but round-off.",
+    "n_zero_rows": "Rows without any dependence on the coefficients.",
+    "target": "Share of true values that the calibration lets lie outside the envelope.",
+    "violation_energy": "Cross-validated share of energies outside the envelope, with the scale.",
+    "violation_force": "Cross-validated share of forces outside the envelope, with the scale.",
+    "unscaled_energy": "The same for energies without the scale.",
+    "unscaled_force": "The same for forces without the scale.",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class ReportInputs:
+    """Everything that the report shows.
+
+    Parameters
+    ----------
+    name : str
+        Name of the run.
+    versions : Mapping
+        Package to version.
+    config_text : str
+        The resolved configuration, YAML.
+    diagnostics : Mapping
+        Of the fit: plain nested data; its ``warnings`` join those at the top.
+    n_members : int
+        Members of the ensemble.
+    potential : str
+        One phrase, for example ``quadratic SNAP for W, twojmax 6``.
+    potential_stem : str
+        File name of the exported potential without its ending.
+    pointwise : PointwiseTable or None
+        Predictions at fixed positions.
+    pointwise_source : str
+        Which configurations these are.
+    summaries : sequence of PropertySummary
+        One per quantity.
+    results : sequence of PropertyResult
+        One per property and member; their failures are named.
+    warnings : sequence of str
+        Shown at the top.
+    timings : Mapping or None
+        Step to seconds.
+    """
+
+    name: str
+    versions: Mapping[str, str]
+    config_text: str
+    diagnostics: Mapping[str, Any]
+    n_members: int
+    potential: str = "SNAP potential"
+    potential_stem: str = "potential"
+    pointwise: PointwiseTable | None = None
+    pointwise_source: str = "held-out test configurations"
+    summaries: Sequence[PropertySummary] = ()
+    results: Sequence[PropertyResult] = ()
+    warnings: Sequence[str] = ()
+    timings: Mapping[str, float] | None = field(default=None)
+
+
+def render_report(inputs: ReportInputs, folder: str | Path) -> Path:
+    """Write ``report.html`` and ``figures/*.png, *.svg``.
+
+    Parameters
+    ----------
+    inputs : ReportInputs
+        What to show.
+    folder : str or Path
+        The run's folder.
+
+    Returns
+    -------
+    Path
+        The HTML file; it needs no other file and no network.
+    """
+    folder = Path(folder)
+    table = inputs.pointwise if inputs.pointwise is not None and len(inputs.pointwise) else None
+    own = [s for s in inputs.summaries if not is_curve_point(s)]
+    curve = [s for s in inputs.summaries if is_curve_point(s)]
+    scores, curve_scores = property_scores(own), property_scores(curve)
+    overall = metrics(table) if table is not None else ()
+    with styled():
+        property_figures = [_embedded(d, folder) for d in property_drawings(inputs.summaries)]
+        drawings = pointwise_drawings(table) if table is not None else ()
+        pointwise_figures = [_embedded(d, folder) for d in drawings]
+    environment = Environment(
+        loader=PackageLoader("snapuq.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    html = environment.get_template("report.html.j2").render(
+        inputs=inputs,
+        warnings=list(dict.fromkeys([*inputs.warnings, *inputs.diagnostics.get("warnings", ())])),
+        verdict=list(verdict(inputs, scores, overall)),
+        scores=scores,
+        curve_scores=curve_scores,
+        property_rows=[property_row(s) for s in own],
+        curve_rows=[property_row(s) for s in curve],
+        property_figures=property_figures,
+        failures=failure_rows(inputs.results, inputs.summaries),
+        kinds=[KINDS[m.kind].name for m in overall],
+        metric_rows=metric_rows(overall),
+        group_tables=_group_tables(table) if table is not None else [],
+        pointwise_figures=pointwise_figures,
+        fit_rows=list(diagnostic_rows({k: v for k, v in inputs.diagnostics.items() if k != "warnings"})),
+        timings=[(step, f"{seconds:.1f} s") for step, seconds in (inputs.timings or {}).items()],
+        member_file=f"members/{inputs.potential_stem}_{1:04d}.snapcoeff",
+        number=number,
+        percent=percent,
+    )
+    path = folder / "report.html"
+    write_text(path, html)
+    return path
+
+
+def _embedded(drawing: Drawing, folder: Path) -> dict[str, str]:
+    png, _ = save_figure(drawing.figure, folder / "figures", drawing.name)
+    data = base64.b64encode(png.read_bytes()).decode("ascii")
+    return {"name": drawing.name, "title": drawing.title, "caption": drawing.caption, "png": data}
+
+
+def _group_tables(table: PointwiseTable) -> list[dict[str, Any]]:
+    rows = group_metrics(table)
+    kinds = dict.fromkeys(m.kind for m in rows)
+    return [
+        {
+            "name": KINDS[k].name,
+            "unit": KINDS[k].unit,
+            "scale": KINDS[k].scale,
+            "rows": [m for m in rows if m.kind == k],
+        }
+        for k in kinds
+    ]
+
+
+def verdict(
+    inputs: ReportInputs, scores: PropertyScores, overall: Iterable[PointwiseMetrics]
+) -> Iterator[tuple[str, str]]:
+    """State in plain words whether the error bars can be trusted.
+
+    Parameters
+    ----------
+    inputs : ReportInputs
+        What was run.
+    scores : PropertyScores
+        Of the properties.
+    overall : iterable of PointwiseMetrics
+        One per kind of rows.
+
+    Yields
+    ------
+    level : {'good', 'warn', 'bad', 'none'}
+        For the colour beside the sentence.
+    sentence : str
+        One sentence.
+    """
+    if scores.share_inside is None:
+        what = "no property was computed" if not scores.n_quantities else "no reference value is known"
+        yield "none", f"Properties: {what}, so no envelope can be checked against the truth."
+    else:
+        level = "good" if scores.share_inside >= 0.95 else "warn" if scores.share_inside >= 0.8 else "bad"
+        text = (
+            f"Properties: the envelope of the {inputs.n_members} members holds {scores.n_inside} of "
+            f"{scores.n_reference} reference values ({percent(scores.share_inside)})"
+        )
+        if scores.median_relative_std is not None:
+            text += f"; the median error bar (std) is {percent(scores.median_relative_std)} of the value"
+        yield level, text + "."
+    yield from _campaign_verdict(inputs)
+    for m in overall:
+        if m.violation is None:
+            continue
+        level, words = _calibration_words(m)
+        yield (
+            level,
+            f"{KINDS[m.kind].name}: {percent(m.violation)} of {m.count:,} true values lie outside the "
+            f"envelope and the mean error is {number(m.error_over_std, 2)} of the mean std "
+            f"({GAUSSIAN_RATIO:.2f} when calibrated); {words}.",
+        )
+
+
+def _campaign_verdict(inputs: ReportInputs) -> Iterator[tuple[str, str]]:
+    """Failed tasks and unstable members, which change what the envelopes mean."""
+    members = [r for r in inputs.results if r.member > 0]
+    failed = sum(bool(r.failure) for r in members)
+    best = sorted({r.label for r in inputs.results if r.member == 0 and r.failure})
+    if best:
+        yield "bad", f"Campaign: the best fit itself has no value for {', '.join(best)}."
+    if failed:
+        share = failed / len(members)
+        yield (
+            "bad" if share > _TOO_MANY_FAILED else "warn",
+            f"Campaign: {failed} of {len(members)} property calculations of members failed, so their "
+            "envelopes are over the others alone and too narrow; the reasons are below.",
+        )
+    for label in dict.fromkeys(r.label for r in members if STABILITY in r.values):
+        values = [r.values[STABILITY].value for r in members if r.label == label and STABILITY in r.values]
+        unstable = sum(v <= 0 for v in values)
+        if unstable:
+            share = unstable / len(values)
+            yield (
+                "bad" if share > _TOO_MANY_FAILED else "warn",
+                f"Stability: {unstable} of {len(values)} members are elastically unstable in {label}; what "
+                "they give for other properties of that crystal may mean little.",
+            )
+
+
+def _calibration_words(m: PointwiseMetrics) -> tuple[str, str]:
+    ratio = m.error_over_std
+    if ratio is None:
+        return "bad", "the members do not differ"
+    if ratio > 1.3:
+        return "bad", "the error bars are too narrow"
+    if m.violation_low is not None and m.violation_low > _EXPECTED_VIOLATION:
+        return "warn", "more true values lie outside than the calibration aims at"
+    if ratio < 0.5:
+        if m.violation is not None and m.violation > _EXPECTED_VIOLATION:
+            return "warn", "the error bars are dominated by a few configurations"
+        return "warn", "the error bars are safe but wider than needed"
+    return "good", "the error bars tell the size of the error"
+
+
+def diagnostic_rows(data: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str, str]]:
+    """Flatten nested plain data into readable rows.
+
+    Parameters
+    ----------
+    data : Mapping
+        Nested mappings, sequences, numbers, strings, booleans and None.
+    prefix : str
+        Name of the enclosing mapping.
+
+    Yields
+    ------
+    name, value, meaning : str
+        One row per number or list.
+    """
+    for key, value in data.items():
+        name = f"{prefix} · {key}" if prefix else str(key)
+        if isinstance(value, Mapping) and value:
+            yield from diagnostic_rows(value, name)
+        elif isinstance(value, (list, tuple)) and any(isinstance(v, Mapping) for v in value):
+            parts = ({str(i + 1): v} for i, v in enumerate(value))
+            yield from chain.from_iterable(diagnostic_rows(part, name) for part in parts)
+        else:
+            yield name.replace("_", " "), _value_text(value), _MEANINGS.get(str(key), "")
+
+
+def _value_text(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        shown = ", ".join(_value_text(v) for v in value[:_LONGEST_LIST])
+        more = f", … ({len(value)} in all)" if len(value) > _LONGEST_LIST else ""
+        return (shown + more) or "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return number(value, 4)
+    return "–" if value is None or value == {} else str(value)

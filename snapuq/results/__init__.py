@@ -1,0 +1,1 @@
+"""Results: the journal of finished tasks, and tables made from it."""

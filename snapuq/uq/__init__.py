@@ -1,0 +1,1 @@
+"""Uncertainty quantification of linear models: streamed least squares, POPS, calibration."""

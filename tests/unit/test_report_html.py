@@ -1,0 +1,286 @@
+"""The rendered report: complete, self-contained, escaped; and its figures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from xml.etree import ElementTree
+
+import matplotlib
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from snapuq.core.pointwise import PointwiseTable
+from snapuq.core.result import PropertyResult, PropertySummary
+from snapuq.report.figures import pointwise_drawings
+from snapuq.report.html import ReportInputs, diagnostic_rows, render_report
+from snapuq.report.property_figures import PANEL_ROWS, property_drawings
+from snapuq.report.style import save_figure, styled
+
+HOSTILE = "<script>alert(1)</script> $x^$ & \"'\x07\n{{ 7 * 7 }}"
+
+
+def table(n: int, seed: int = 0, groups: tuple[str, ...] = ("bulk", "liquid")) -> PointwiseTable:
+    rng = np.random.default_rng(seed)
+    kind = np.arange(n, dtype=np.int64) % 3
+    std = 0.05 * np.exp(rng.normal(0, 0.5, n))
+    truth = rng.normal(0, 1.5, n)
+    mle = truth - std * rng.normal(size=n)
+    return PointwiseTable(
+        identifier=np.array([f"c{i // 10}" for i in range(n)]),
+        group=np.array([groups[i % len(groups)] for i in range(n)], dtype=np.str_),
+        kind=kind.astype(np.int8),
+        truth=truth,
+        mle=mle,
+        mean=mle + 0.1 * std,
+        std=std,
+        minimum=mle - 2.9 * std,
+        maximum=mle + 3.1 * std,
+        is_roundoff=rng.random(n) < 0.02,
+    )
+
+
+def summaries(n: int, label: str = "surface") -> list[PropertySummary]:
+    return [
+        PropertySummary(
+            label,
+            f"energy_{i}",
+            "J/m^2",
+            3.2,
+            3.3,
+            0.1,
+            2.9,
+            3.6,
+            {},
+            3.25 if i % 5 else 9.0,
+            100,
+            1,
+            0,
+            0,
+            {"lost_atoms": (7,)},
+        )
+        for i in range(n)
+    ]
+
+
+def curve(label: str = "eos bcc") -> list[PropertySummary]:
+    return [
+        PropertySummary(
+            label, f"energy_at_{r:.3f}", "eV", e, e, 0.01, e - 0.02, e + 0.02, {}, e + 0.01, 100, 0, 0, 0, {}
+        )
+        for r in np.linspace(0.9, 1.1, 7)
+        for e in [4.0 * (r - 1.0) ** 2]
+    ]
+
+
+def inputs(**changes) -> ReportInputs:
+    values = {
+        "name": "tungsten",
+        "versions": {"snapuq": "0.1.0"},
+        "config_text": "name: tungsten\n",
+        "diagnostics": {
+            "rule": "block",
+            "scale": 1.1,
+            "box": {"rank": 400},
+            "warnings": ["mind the gap", "few data"],
+        },
+        "n_members": 100,
+        "potential_stem": "W",
+        "summaries": [*summaries(3), *curve()],
+        "pointwise": table(120),
+        "results": [PropertyResult("k", "surface", 7, {}, failure="lost_atoms: 2 of 24")],
+    }
+    return ReportInputs(**{**values, **changes})
+
+
+class Page(HTMLParser):
+    """Tags, attributes and text of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.links: list[str] = []
+        self.words: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.links += [
+            value or "" for key, value in attrs if key in ("src", "href", "srcset", "data", "action")
+        ]
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory) -> Path:
+    return render_report(
+        inputs(warnings=["mind the gap"], timings={"fit": 1.25}), tmp_path_factory.mktemp("run")
+    )
+
+
+def test_report_holds_every_section(report: Path):
+    text = Page(report.read_text(encoding="utf-8")).text
+    for part in (
+        "holds 2 of 3 reference values",
+        "2 warnings",
+        "few data",
+        "mind the gap",
+        "surface",
+        "lost_atoms",
+        "2 of 24",
+        "7 of 7 references inside",
+        "Envelope violation",
+        "include W.mod",
+        "-var snapcoeff members/W_0001.snapcoeff",
+        "box · rank",
+        "1.2 s",
+        "name: tungsten",
+    ):
+        assert part in text, part
+
+
+def test_report_needs_no_other_file(report: Path):
+    text = report.read_text(encoding="utf-8")
+    page = Page(text)
+    assert page.links
+    assert all(link.startswith("data:image/png;base64,") for link in page.links)
+    assert not {"script", "link", "iframe", "object", "embed"} & set(page.tags)
+    style = text[text.index("<style>") : text.index("</style>")]
+    assert "url(" not in style and "@import" not in style
+
+
+def test_every_figure_is_a_readable_file_with_ink(report: Path):
+    names = {p.stem for p in (report.parent / "figures").iterdir()}
+    assert {
+        "properties",
+        "curve_1",
+        "parity_force",
+        "error_distribution_energy",
+        "predicted_errors",
+        "group_violations",
+    } <= names
+    for name in names:
+        image = imread(report.parent / "figures" / f"{name}.png")
+        assert image.shape[1] > 1000
+        assert 0.01 < float((image[..., :3].min(axis=2) < 0.95).mean()) < 0.9, name
+        root = ElementTree.parse(report.parent / "figures" / f"{name}.svg").getroot()
+        assert root.tag.endswith("svg")
+    assert not list(report.parent.rglob(".*"))
+
+
+def test_the_same_inputs_give_the_same_bytes(report: Path, tmp_path: Path):
+    again = render_report(inputs(warnings=["mind the gap"], timings={"fit": 1.25}), tmp_path)
+    assert again.read_bytes() == report.read_bytes()
+    for first in sorted((report.parent / "figures").iterdir()):
+        assert (tmp_path / "figures" / first.name).read_bytes() == first.read_bytes(), first.name
+
+
+def test_hostile_text_is_shown_not_run(tmp_path: Path):
+    bad = inputs(
+        name=HOSTILE,
+        potential=HOSTILE,
+        potential_stem=HOSTILE,
+        config_text=HOSTILE,
+        versions={HOSTILE: HOSTILE},
+        diagnostics={HOSTILE: {HOSTILE: HOSTILE, "list": [HOSTILE]}},
+        pointwise=table(60, groups=(HOSTILE, "b")),
+        summaries=[*summaries(2, HOSTILE), *curve(HOSTILE)],
+        warnings=[HOSTILE],
+        timings={HOSTILE: 1.0},
+        results=[PropertyResult("k", HOSTILE, 3, {}, failure=HOSTILE)],
+        pointwise_source=HOSTILE,
+    )
+    path = render_report(bad, tmp_path)
+    page = Page(path.read_text(encoding="utf-8"))
+    assert "script" not in page.tags
+    assert "<script>alert(1)</script>" in page.text
+    assert "{{ 7 * 7 }}" in page.text
+    for svg in (tmp_path / "figures").glob("*.svg"):
+        assert not [e for e in ElementTree.parse(svg).iter() if e.tag.endswith("script")]
+
+
+NOTHING = PropertySummary(
+    "phase", "e", "eV", None, None, None, None, None, {}, 0.3, 5, 5, 0, 0, {"unstable": (1, 2)}
+)
+NAN = PropertySummary("phase", "v", "A^3", *[float("nan")] * 5, {}, float("nan"), 5, 0, 0, 0, {})
+
+
+@pytest.mark.parametrize(
+    ("changes", "part"),
+    [
+        ({"pointwise": table(0)}, "No pointwise prediction was made."),
+        ({"summaries": [], "results": []}, "No property was computed."),
+        (
+            {"summaries": [summaries(2)[1].__class__(**{**vars(summaries(2)[1]), "reference": None})]},
+            "No reference value is known",
+        ),
+        ({"summaries": [NOTHING], "results": []}, "holds 0 of 1 reference values"),
+        ({"summaries": [NAN], "results": []}, "no reference value is known"),
+        ({"diagnostics": {}, "versions": {}}, "No diagnostic was recorded."),
+        ({"results": [], "summaries": curve()}, "every property of every member ended as asked"),
+        ({"summaries": [], "results": [], "pointwise": None, "n_members": 0}, "No pointwise prediction"),
+    ],
+)
+def test_missing_parts_are_said_in_words(tmp_path: Path, changes, part):
+    path = render_report(inputs(**{"pointwise": None, **changes}), tmp_path)
+    assert part in Page(path.read_text(encoding="utf-8")).text
+
+
+def flat(part: PointwiseTable) -> PointwiseTable:
+    """A table whose members all agree with each other and with the truth."""
+    zero = np.zeros(len(part))
+    return PointwiseTable(
+        part.identifier, part.group, part.kind, zero, zero, zero, zero, zero, zero, part.is_roundoff
+    )
+
+
+# The single row of table(1, seed=1) is no round-off row.
+@pytest.mark.parametrize("part", [table(1, seed=1), flat(table(30)), flat(table(3000))])
+def test_degenerate_tables_draw_without_warnings(tmp_path: Path, part):
+    with styled():
+        names = [save_figure(d.figure, tmp_path, d.name)[0].name for d in pointwise_drawings(part)]
+    assert "group_violations.png" in names
+
+
+def test_a_table_of_roundoff_rows_draws_nothing():
+    part = table(30)
+    roundoff = PointwiseTable(**{**vars(part), "is_roundoff": np.ones(30, bool)})
+    assert list(pointwise_drawings(roundoff)) == []
+
+
+def test_many_quantities_are_split_into_readable_panels():
+    with styled():
+        drawings = list(property_drawings(summaries(2 * PANEL_ROWS + 1)))
+    assert [d.name for d in drawings] == ["properties_1", "properties_2", "properties_3"]
+    assert sum(len(d.figure.axes[0].get_yticks()) for d in drawings) == 2 * PANEL_ROWS + 1
+
+
+def test_the_callers_matplotlib_settings_are_left_alone():
+    before = dict(matplotlib.rcParams)
+    with styled():
+        list(property_drawings(summaries(2)))
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_diagnostics_of_any_shape_become_rows():
+    data = {
+        "a": {"b_c": 1.5, "none": None, "flag": True},
+        "empty": [],
+        "parts": [{"x": 1}, {"x": 2}],
+        "long": list(range(100)),
+        "rank": 12345,
+    }
+    rows: Iterator[tuple[str, str, str]] = diagnostic_rows(data)
+    found = {name: value for name, value, _ in rows}
+    assert found["a · b c"] == "1.500"
+    assert (found["a · none"], found["a · flag"], found["empty"]) == ("–", "yes", "none")
+    assert (found["parts · 1 · x"], found["parts · 2 · x"], found["rank"]) == ("1", "2", "12,345")
+    assert found["long"].endswith("(100 in all)")

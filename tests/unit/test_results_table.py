@@ -1,0 +1,147 @@
+"""Summaries by hand, and tables that survive a round trip to the last bit."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from snapuq.core.result import PropertyResult, Quantity
+from snapuq.errors import InputError
+from snapuq.results.table import (
+    QUANTILES,
+    check_reference,
+    read_reference_csv,
+    read_results_csv,
+    read_summary_csv,
+    summarise,
+    write_results_csv,
+    write_summary_csv,
+)
+
+
+def one(member: int, value: float | None = None, label: str = "eos-bcc", **changes) -> PropertyResult:
+    values = {} if value is None else {"volume": Quantity(value, "A^3/atom")}
+    return PropertyResult(f"{label}{member}", label, member, values, **changes)
+
+
+RESULTS = [
+    one(-1, 15.5),
+    one(0, 16.0),
+    one(1, 15.0),
+    one(2, failure="runaway", converged=False),
+    one(3, 17.0, converged=False),
+    one(4, 19.0, reconfigured=True),
+    one(5, failure="runaway", converged=False),
+]
+
+
+def test_against_numbers_worked_out_by_hand():
+    (s,) = summarise(RESULTS)
+    assert (s.mle, s.reference, s.minimum, s.maximum) == (16.0, 15.5, 15.0, 19.0)
+    assert s.mean == 17.0
+    assert s.std == pytest.approx(np.sqrt(8 / 3), rel=1e-15)
+    assert s.quantiles[0.5] == 17.0
+    assert (s.n_members, s.n_failed, s.n_unconverged, s.n_reconfigured) == (5, 2, 1, 1)
+    assert s.failures == {"runaway": (2, 5)}
+    assert s.inside is True
+
+
+def test_order_of_members_does_not_matter():
+    assert summarise(RESULTS) == summarise(RESULTS[::-1])
+
+
+def test_a_given_value_takes_precedence_and_its_unit_is_checked():
+    (s,) = summarise(RESULTS, {("eos-bcc", "volume"): Quantity(20.0, "A^3/atom")})
+    assert s.reference == 20.0
+    assert s.inside is False
+    with pytest.raises(InputError, match="another unit"):
+        summarise(RESULTS, {("eos-bcc", "volume"): Quantity(20.0, "nm^3")})
+
+
+def test_a_property_that_always_failed_does_not_vanish():
+    (s,) = summarise([one(0, failure="bad_box"), one(1, failure="bad_box"), one(2, failure="lost_atoms")])
+    assert (s.quantity, s.n_members, s.n_failed, s.mean, s.inside) == ("", 2, 2, None, None)
+    assert s.failures == {"bad_box": (1,), "lost_atoms": (2,)}
+
+
+def test_tables_survive_a_round_trip(tmp_path):
+    results = [*RESULTS, one(1, 0.1 + 0.2, label="x"), one(2, 1 / 3, label="x", failure="")]
+    write_results_csv(tmp_path / "results.csv", results)
+    found = read_results_csv(tmp_path / "results.csv")
+    assert list(found) == [replace(r, key="") for r in results]
+    summaries = summarise(results)
+    write_summary_csv(tmp_path / "summary.csv", summaries)
+    assert read_summary_csv(tmp_path / "summary.csv") == summaries
+    assert summarise(found) == summaries
+
+
+@given(values=st.lists(st.floats(-1e100, 1e100), min_size=1, max_size=6))
+def test_any_number_survives(values, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("t")
+    summaries = summarise(one(i, v) for i, v in enumerate(values, 1))
+    write_summary_csv(folder / "s.csv", summaries)
+    assert repr(read_summary_csv(folder / "s.csv")) == repr(summaries)
+
+
+def test_no_timings_in_the_tables(tmp_path):
+    for name, seconds in (("a", 0.1), ("b", 99.0)):
+        slow = [replace(r, seconds=seconds) for r in RESULTS]
+        write_results_csv(tmp_path / f"{name}r.csv", slow)
+        write_summary_csv(tmp_path / f"{name}s.csv", summarise(slow))
+    assert (tmp_path / "ar.csv").read_bytes() == (tmp_path / "br.csv").read_bytes()
+    assert (tmp_path / "as.csv").read_bytes() == (tmp_path / "bs.csv").read_bytes()
+
+
+def test_quantiles_are_those_of_numpy():
+    values = np.random.default_rng(0).standard_normal(37)
+    (s,) = summarise(one(i, float(v)) for i, v in enumerate(values, 1))
+    assert s.quantiles == {q: float(np.quantile(values, q)) for q in QUANTILES}
+
+
+def test_reference_table(tmp_path):
+    path = tmp_path / "dft.csv"
+    path.write_text(
+        "property,quantity,value,unit\nelastic-bcc,C11,523.0,GPa\nvacancy-bcc,formation_energy,3.2,eV\n"
+    )
+    found = read_reference_csv(path)
+    assert found["elastic-bcc", "C11"] == Quantity(523.0, "GPa")
+    known = {("elastic-bcc", "C11"): "GPa", ("vacancy-bcc", "formation_energy"): "eV"}
+    check_reference(found, known)
+    with pytest.raises(InputError, match="did you mean 'elastic-bcc C12'"):
+        check_reference(found, {("elastic-bcc", "C12"): "GPa"})
+    with pytest.raises(InputError, match="wrong unit"):
+        check_reference(found, known | {("elastic-bcc", "C11"): "eV/A^3"})
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("property,quantity,value\na,b,1\n", "missing column"),
+        ("property,quantity,value,unit\na,b,x,eV\n", "malformed row"),
+        ("property,quantity,value,unit\na,b,nan,eV\n", "finite"),
+        ("property,quantity,value,unit\na,b,1\n", "number of columns"),
+        ("property,quantity,value,unit\na,b,1,eV,5\n", "number of columns"),
+        ("property,quantity,value,unit\na,b,1,eV\na,b,2,eV\n", "twice"),
+        ("", "missing column"),
+    ],
+)
+def test_malformed_reference_tables(text, said, tmp_path):
+    path = tmp_path / "r.csv"
+    path.write_text(text)
+    with pytest.raises(InputError, match=said) as caught:
+        read_reference_csv(path)
+    assert str(caught.value).startswith(str(path))
+
+
+def test_missing_and_malformed_tables_of_our_own(tmp_path):
+    with pytest.raises(InputError, match="cannot be read"):
+        read_summary_csv(tmp_path / "none.csv")
+    write_results_csv(tmp_path / "r.csv", RESULTS)
+    text = (tmp_path / "r.csv").read_text()
+    (tmp_path / "r.csv").write_text(text.replace("15.5", "1 5.5"))
+    with pytest.raises(InputError, match="malformed row"):
+        read_results_csv(tmp_path / "r.csv")

@@ -1,0 +1,101 @@
+"""Streamed least squares against scipy on the whole matrix."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import scipy.linalg
+from polynomial import blocks, stream
+
+from snapuq.core.design import DesignBlock
+from snapuq.errors import InputError
+from snapuq.uq.streaming import RANK_TOLERANCE, DesignStream, least_squares
+
+# Two orthogonal factorisations of the same matrix agree to round-off times its condition number (< 1e3).
+PREDICTION_TOLERANCE = 1.0e-10
+
+
+def whole(items: list[DesignBlock]) -> tuple[np.ndarray, np.ndarray]:
+    parts = [b.weighted() for b in items]
+    return np.concatenate([r for r, _ in parts]), np.concatenate([t for _, t in parts])
+
+
+def test_minimiser_equals_scipy() -> None:
+    items = blocks(60, seed=1)
+    rows, target = whole(items)
+    expected = scipy.linalg.lstsq(rows, target)[0]
+    fit = least_squares(stream(items))
+    assert np.abs(rows @ (fit.theta - expected)).max() < PREDICTION_TOLERANCE
+    assert fit.rank == 6
+
+
+def test_leverages_are_the_hat_matrix_diagonal() -> None:
+    items = blocks(30, seed=2)
+    rows, _ = whole(items)
+    hat = rows @ np.linalg.pinv(rows)
+    fit = least_squares(stream(items))
+    assert np.allclose(np.sum((rows @ fit.whitener) ** 2, axis=1), np.diag(hat), atol=1e-12)
+
+
+def test_result_does_not_depend_on_chunk_size_beyond_roundoff() -> None:
+    items = blocks(50, seed=3)
+    a, b = (least_squares(stream(items, per_chunk=n)).theta for n in (2, 50))
+    assert np.allclose(a, b, rtol=0, atol=1e-11)
+
+
+def test_wildly_different_column_scales_are_harmless() -> None:
+    items = blocks(60, seed=4)
+    factors = 10.0 ** np.array([-12.0, -6.0, 0.0, 6.0, 9.0, 12.0])
+    scaled = [replace(b, rows=b.rows * factors) for b in items]
+    plain, other = least_squares(stream(items)), least_squares(stream(scaled))
+    assert other.rank == 6
+    assert np.allclose(other.theta * factors, plain.theta, rtol=1e-9)
+
+
+@pytest.mark.parametrize("defect", ["zero", "duplicate", "constant"])
+def test_rank_deficient_columns_predict_like_scipy(defect: str) -> None:
+    items = blocks(40, seed=5)
+
+    def spoil(rows: np.ndarray) -> np.ndarray:
+        spoilt = rows.copy()
+        spoilt[:, 4] = {"zero": 0.0, "duplicate": rows[:, 1], "constant": rows[:, 0]}[defect]
+        return spoilt
+
+    items = [replace(b, rows=spoil(b.rows)) for b in items]
+    rows, target = whole(items)
+    fit = least_squares(stream(items))
+    expected = scipy.linalg.lstsq(rows, target, cond=RANK_TOLERANCE)[0]
+    assert fit.rank == 5
+    assert np.abs(rows @ (fit.theta - expected)).max() < PREDICTION_TOLERANCE
+
+
+def test_rows_of_weight_zero_do_not_count() -> None:
+    items = blocks(40, seed=6)
+    spoilt = [replace(b, weight=np.where(np.arange(len(b.weight)) == 1, 0.0, b.weight)) for b in items]
+    wrong = [replace(b, target=np.where(b.weight == 0, 1e6, b.target)) for b in spoilt]
+    assert np.array_equal(least_squares(stream(spoilt)).theta, least_squares(stream(wrong)).theta)
+
+
+def test_fewer_rows_than_columns_is_refused() -> None:
+    with pytest.raises(InputError, match="more parameters than rows: 6 columns but 4 training rows"):
+        least_squares(stream(blocks(1, seed=7), folds=1))
+
+
+def test_infinite_row_names_the_configuration() -> None:
+    items = blocks(10, seed=8)
+    rows = items[3].rows.copy()
+    rows[1, 1] = np.inf
+    items[3] = replace(items[3], rows=rows)
+    with pytest.raises(InputError, match="c3"):
+        least_squares(stream(items))
+
+
+def test_subset_keeps_whole_folds() -> None:
+    full: DesignStream = stream(blocks(50, seed=9))
+    kept = full.subset(lambda fold: fold != 2)
+    names = {b.identifier for c in kept.chunks.values() for b in c}
+    dropped = {b.identifier for i, c in full.chunks.items() for b in c if full.folds[i] == 2}
+    assert len(names) == 40
+    assert not names & dropped
