@@ -60,21 +60,38 @@ def row(
     }
 
 
+def machine() -> dict[str, Any]:
+    """Where the numbers come from."""
+    return {"processor": platform.machine(), "cores": os.cpu_count(), **versions()}
+
+
+def write_json(name: str, rows: list[dict[str, Any]], target: Path | None) -> None:
+    """Write the rows as one JSON object to a file, or to standard output for -."""
+    if target is None:
+        return
+    text = json.dumps({"benchmark": name, "machine": machine(), "rows": rows}, indent=1)
+    if str(target) == "-":
+        print(text)
+    else:
+        target.write_text(text + "\n")
+
+
 def publish(name: str, rows: list[dict[str, Any]], target: Path | None) -> None:
     """Print a table, and JSON if asked to."""
-    machine = {"processor": platform.machine(), "cores": os.cpu_count(), **versions()}
-    if target is not None and str(target) == "-":
-        print(json.dumps({"benchmark": name, "machine": machine, "rows": rows}, indent=1))
-        return
-    table = Table(title=f"{name} (a ratio above 1: we are faster)")
-    for column in ("case", "peer", "ours, ms", "theirs, ms", "ratio", "agreement"):
-        table.add_column(column, justify="left" if column in ("case", "peer") else "right")
-    for r in rows:
-        ratio = "no agreement" if r["ratio"] is None else f"{r['ratio']:.2f}"
-        agreement = "" if r["agreement"] is None else f"{r['agreement']:.1e}"
-        table.add_row(
-            r["case"], r["peer"], f"{1e3 * r['ours']:.2f}", f"{1e3 * r['theirs']:.2f}", ratio, agreement
-        )
-    Console(width=110).print(table)
-    if target is not None:
-        target.write_text(json.dumps({"benchmark": name, "machine": machine, "rows": rows}, indent=1) + "\n")
+    if str(target) != "-":
+        table = Table(title=f"{name} (a ratio above 1: we are better)")
+        for column in ("case", "peer", "quantity", "ours", "theirs", "ratio", "agreement"):
+            table.add_column(column, justify="left" if column in ("case", "peer", "quantity") else "right")
+        for r in rows:
+            ratio = "" if r["ratio"] is None else f"{r['ratio']:.2f}"
+            agreement = "" if r["agreement"] is None else f"{r['agreement']:.1e}"
+            table.add_row(r["case"], r["peer"], *_with_unit(r), ratio or "no agreement", agreement)
+        Console(width=130).print(table)
+    write_json(name, rows, target)
+
+
+def _with_unit(r: dict[str, Any]) -> tuple[str, str, str]:
+    """Quantity and both values, wall times in ms."""
+    if r["quantity"].endswith("_s"):
+        return f"{r['quantity'][:-2]}, ms", f"{1e3 * r['ours']:.2f}", f"{1e3 * r['theirs']:.2f}"
+    return r["quantity"], f"{r['ours']:.4g}", f"{r['theirs']:.4g}"

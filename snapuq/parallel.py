@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Any, TypeVar, cast
 
 from snapuq.errors import EnvironmentProblem
+from snapuq.reduction import Reducer
 
 T = TypeVar("T")
 
@@ -20,7 +21,7 @@ _LAUNCHER_RANKS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "PMIX_RANK", "SLURM_PROCI
 ABORT_DELAY = 1.0
 
 
-class Ranks:
+class Ranks(Reducer):
     """The ranks of this run; one object serves serial and parallel runs.
 
     Parameters
@@ -31,8 +32,8 @@ class Ranks:
 
     def __init__(self, comm: Any = None) -> None:
         self._comm = comm
-        self.rank: int = 0 if comm is None else comm.Get_rank()
-        self.size: int = 1 if comm is None else comm.Get_size()
+        self.rank = 0 if comm is None else comm.Get_rank()
+        self.size = 1 if comm is None else comm.Get_size()
 
     @property
     def is_root(self) -> bool:
@@ -107,7 +108,7 @@ class Ranks:
         return cast(T, value)
 
     def concatenate(self, parts: Mapping[int, T], order: Sequence[int]) -> Sequence[T]:
-        """Gather the parts of all ranks in order; see `snapuq.core.reducer.Reducer`.
+        """Gather the parts of all ranks in order; see `snapuq.reduction.Reducer`.
 
         Parameters
         ----------
@@ -125,41 +126,16 @@ class Ranks:
         if self._comm is not None:
             for other in self._comm.allgather(everything):
                 everything.update(other)
-        return [everything[i] for i in order]
+        return super().concatenate(everything, order)
 
-    def tree(self, parts: Mapping[int, T], order: Sequence[int], combine: Callable[[T, T], T]) -> T:
-        """Combine along a binary tree fixed by the chunks; see `snapuq.core.reducer.Reducer`.
+    def _send(self, value: Any, rank: int, tag: int) -> None:
+        self._comm.send(value, dest=rank, tag=tag)
 
-        Parameters
-        ----------
-        parts : Mapping
-            Chunk index to partial result, for the chunks of this rank.
-        order : sequence of int
-            Chunks that take part, over all ranks; the leaves of the tree.
-        combine : callable
-            Combines the results of two neighbouring sub-trees, left first.
+    def _receive(self, rank: int, tag: int) -> Any:
+        return self._comm.recv(source=rank, tag=tag)
 
-        Returns
-        -------
-        object
-            The result, the same on every rank.
-        """
-        nodes = {place: parts[i] for place, i in enumerate(order) if i % self.size == self.rank}
-        stride = 1
-        while stride < len(order):
-            for left in range(0, len(order) - stride, 2 * stride):
-                right = left + stride
-                owner, other = order[left] % self.size, order[right] % self.size
-                if self.rank == other and owner != other:
-                    self._comm.send(nodes.pop(right), dest=owner, tag=right)
-                elif self.rank == owner:
-                    mine = owner == other
-                    incoming = nodes.pop(right) if mine else self._comm.recv(source=other, tag=right)
-                    nodes[left] = combine(nodes[left], incoming)
-            stride *= 2
-        if self._comm is None:
-            return nodes[0]
-        return cast(T, self._comm.bcast(nodes.get(0), root=order[0] % self.size))
+    def _broadcast(self, value: Any, root: int) -> Any:
+        return value if self._comm is None else self._comm.bcast(value, root=root)
 
 
 SERIAL = Ranks()

@@ -18,6 +18,10 @@ from snapuq.core.result import PropertySummary
 
 #: Mean |error| / mean std of a calibrated Gaussian, sqrt(2 / pi).
 GAUSSIAN_RATIO = float(np.sqrt(2.0 / np.pi))
+#: A group that extrapolates in a larger share of its configurations is named.
+MOST_EXTRAPOLATE = 0.5
+# Rounding must not put the row of largest leverage beyond itself.
+_BEYOND = 1.0 + 1.0e-9
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,8 @@ class PointwiseMetrics:
         0.5 the worst.
     within_1std, within_2std : float or None
         Share of errors up to 1 and 2 std; 0.683 and 0.954 for a calibrated Gaussian.
+    extrapolates : float or None
+        Share of configurations with a row of leverage above 1, that is beyond the training data.
     """
 
     kind: RowKind
@@ -77,6 +83,7 @@ class PointwiseMetrics:
     miscalibration_area: float | None
     within_1std: float | None
     within_2std: float | None
+    extrapolates: float | None
 
 
 def metrics(table: PointwiseTable) -> tuple[PointwiseMetrics, ...]:
@@ -148,7 +155,43 @@ def _metrics(table: PointwiseTable, kind: RowKind, group: str | None) -> Pointwi
         miscalibration_area=miscalibration_area(coverage),
         within_1std=_mean(error <= kept.std),
         within_2std=_mean(error <= 2.0 * kept.std),
+        extrapolates=extrapolating_share(kept),
     )
+
+
+def extrapolating_share(table: PointwiseTable) -> float | None:
+    """Share of configurations that lie beyond the training data.
+
+    Parameters
+    ----------
+    table : PointwiseTable
+        Any rows; those of round-off or of unknown leverage tell nothing.
+
+    Returns
+    -------
+    float or None
+        Share of distinct identifiers with a leverage above 1; None when no leverage is known.
+    """
+    known = ~table.is_roundoff & ~np.isnan(table.leverage)
+    beyond = np.unique(table.identifier[known & (table.leverage > _BEYOND)])
+    return _ratio(len(beyond), len(np.unique(table.identifier[known])))
+
+
+def extrapolating_groups(table: PointwiseTable) -> tuple[tuple[str, float], ...]:
+    """Groups of which most configurations lie beyond the training data.
+
+    Parameters
+    ----------
+    table : PointwiseTable
+        Any rows.
+
+    Returns
+    -------
+    tuple of (str, float)
+        Group and its share of such configurations, all kinds of rows together; in alphabetical order.
+    """
+    shares = {str(g): extrapolating_share(table.select(table.group == g)) for g in np.unique(table.group)}
+    return tuple((g, s) for g, s in shares.items() if s is not None and s > MOST_EXTRAPOLATE)
 
 
 def binomial_interval(successes: int, trials: int) -> tuple[float | None, float | None]:

@@ -21,7 +21,7 @@ from snapuq.provenance import atomic_path
 #: Predictions held at a time in `predict`: 4 million, 32 MB.
 _CHUNK_ENTRIES = 4_000_000
 
-_FORMAT = "snapuq pointwise table 1"
+_FORMAT = "snapuq pointwise table 2"
 _NAMES = ("identifier", "group")
 _DTYPES: dict[str, Any] = {"kind": np.int8, "is_roundoff": np.bool_}
 _COLUMNS = tuple(f.name for f in fields(PointwiseTable) if f.name not in _NAMES)
@@ -33,7 +33,9 @@ def _member_shifts(ensemble: Ensemble) -> NDArray[np.float64]:
     return np.ascontiguousarray((ensemble.coefficients - ensemble.mle).T)
 
 
-def predict(block: DesignBlock, ensemble: Ensemble) -> PointwiseTable:
+def predict(
+    block: DesignBlock, ensemble: Ensemble, leverage: NDArray[np.float64] | None = None
+) -> PointwiseTable:
     """Predict one configuration's rows with the MLE and every member.
 
     The members enter as differences from the MLE, rows . (theta_m - theta_MLE), so that a spread far
@@ -45,6 +47,8 @@ def predict(block: DesignBlock, ensemble: Ensemble) -> PointwiseTable:
         Unweighted rows, targets and reference pair style's part.
     ensemble : Ensemble
         At least one member.
+    leverage : ndarray, shape (R,), optional
+        Leverage of each row over the largest of the training set; unknown (NaN) by default.
 
     Returns
     -------
@@ -88,6 +92,7 @@ def predict(block: DesignBlock, ensemble: Ensemble) -> PointwiseTable:
         std=std,
         minimum=mle + low,
         maximum=mle + high,
+        leverage=np.full(n_rows, np.nan) if leverage is None else leverage,
         is_roundoff=block.is_roundoff,
     )
 

@@ -27,7 +27,8 @@ from snapuq.provenance import digest
 _OUTPUT: Key = ("output",)
 # Text that needs no quotes inside brackets; the writer itself forgets some that do, such as '?0'.
 _PLAIN = re.compile(r"[\w./+\-]+( [\w./+\-]+)*", re.ASCII)
-#: Keys that hold a path; all but the output must exist.
+_ROWS: Key = ("fit", "rows")
+#: Keys that hold a path to something that must exist.
 _INPUT_PATHS: tuple[Key, ...] = (
     ("dataset", "path"),
     ("dataset", "data_path"),
@@ -138,6 +139,8 @@ def run_identity(config: CampaignConfig) -> str:
     """
     data = config.plain()
     sections = {k: data[k] for k in ("seed", "dataset", "potential", "fit", "ensemble") if k in data}
+    # Where rows are cached changes nothing.
+    sections["fit"] = {k: v for k, v in sections["fit"].items() if k != "rows"}
     for key in (k for k in _INPUT_PATHS if k[0] in sections):
         holder: Any = sections
         for part in key[:-1]:
@@ -180,7 +183,7 @@ def _content(path: Path) -> str:
 
 def _resolve_paths(document: Document, need_inputs: bool, problems: list[InputError]) -> None:
     """Make paths absolute, each from the folder that it was written for."""
-    for key in (_OUTPUT, *_INPUT_PATHS):
+    for key in (_OUTPUT, _ROWS, *_INPUT_PATHS):
         value = document.get(key)
         if not isinstance(value, str) or not value:
             continue
@@ -188,7 +191,7 @@ def _resolve_paths(document: Document, need_inputs: bool, problems: list[InputEr
         path = origin.folder / Path(value).expanduser()
         document.put(key, Path(*path.parts), {(): origin})
         is_pattern = key == ("dataset", "path") and any(c in value for c in GLOB_CHARACTERS)
-        if need_inputs and key != _OUTPUT and not is_pattern and not path.exists():
+        if need_inputs and key in _INPUT_PATHS and not is_pattern and not path.exists():
             problems.append(origin.error("no such file or folder", key=dotted(key), found=str(path)))
 
 

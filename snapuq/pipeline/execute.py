@@ -25,9 +25,11 @@ from snapuq.pipeline.campaigning import check_campaign, run_properties
 from snapuq.pipeline.folder import RunFolder
 from snapuq.pipeline.prepare import Prepared, prepare
 from snapuq.pipeline.record import update_record
-from snapuq.pipeline.reporting import rebuild_report
+from snapuq.pipeline.reporting import HELD_OUT, NONE_HELD_OUT, rebuild_report
+from snapuq.pipeline.stability import state_stability
 from snapuq.pipeline.training import fit_posterior, predict_unseen
 from snapuq.provenance import atomic_path
+from snapuq.report.evaluation import evaluation_lines
 from snapuq.report.tables import write_pointwise_csv
 from snapuq.uq.ensemble_file import load_ensemble, save_ensemble
 from snapuq.uq.hypercube import HypercubePosterior
@@ -186,6 +188,11 @@ class Run:
         return prepared
 
     @property
+    def rows(self) -> Path:
+        """Folder of the design rows."""
+        return self.folder.rows if self.config.fit.rows is None else self.config.fit.rows
+
+    @property
     def posterior(self) -> HypercubePosterior:
         """The posterior, of this call or from the folder."""
         if self._posterior is None:
@@ -210,7 +217,7 @@ def _fit(run: Run) -> None:
         return
     if run.config.dataset.generate is not None:
         run.root(lambda: _write_dataset(run.folder.dataset, prepared.dataset))
-    posterior = fit_posterior(prepared, run.config, run.ranks, run.quiet)
+    posterior = fit_posterior(prepared, run.config, run.rows, run.ranks, run.quiet)
     run.keep(run.folder.posterior, posterior.save)
     run._posterior = posterior
     for warning in posterior.diagnostics["warnings"]:
@@ -218,12 +225,15 @@ def _fit(run: Run) -> None:
 
 
 def _sample(run: Run) -> None:
-    if run.has(run.folder.ensemble):
-        return
-    posterior = run.posterior
-    ensemble = run.ranks.from_root(lambda: posterior.sample(run.config.ensemble.members, run.config.seed))
-    run.keep(run.folder.ensemble, lambda path: save_ensemble(path, ensemble))
-    run._ensemble = ensemble
+    is_new = not run.has(run.folder.ensemble)
+    if is_new:
+        posterior = run.posterior
+        drawn = run.ranks.from_root(lambda: posterior.sample(run.config.ensemble.members, run.config.seed))
+        run.keep(run.folder.ensemble, lambda path: save_ensemble(path, drawn))
+        run._ensemble = drawn
+    ensemble = run.ensemble
+    for line in run.ranks.from_root(lambda: state_stability(run.config, run.folder, ensemble, is_new)):
+        run.say(line)
 
 
 def _export(run: Run) -> None:
@@ -236,13 +246,16 @@ def _evaluate(run: Run) -> None:
     posterior, ensemble = run.posterior, run.ensemble
     if run.has(run.folder.pointwise):
         return
-    table = predict_unseen(run.prepared, posterior, ensemble, run.ranks, run.quiet)
+    table = predict_unseen(run.prepared, posterior, ensemble, run.rows, run.ranks, run.quiet)
     held_out = bool(run.prepared.is_test.any())
-    source = "held-out test configurations" if held_out else "training configurations (none are held out)"
+    # What cross-validation expects, it expects of unseen data.
+    calibration = posterior.diagnostics["calibration"] if held_out else None
 
     def write() -> None:
         write_pointwise_csv(run.folder.pointwise_metrics, [*metrics(table), *group_metrics(table)])
-        update_record(run.folder, run.config, evaluated_on=source)
+        update_record(run.folder, run.config, evaluated_on=HELD_OUT if held_out else NONE_HELD_OUT)
+        for line in evaluation_lines(table, calibration, len(ensemble)):
+            run.say(line)
 
     run.root(write)
     run.keep(run.folder.pointwise, lambda path: save_pointwise(path, table))

@@ -41,6 +41,7 @@ class RunFolder:
     summary = property(lambda self: self.path / "summary.csv", doc="A row a (property, quantity).")
     config = property(lambda self: self.path / "config.yaml", doc="The resolved configuration.")
     record = property(lambda self: self.path / "summary.yaml", doc="Versions, seeds, timings, counts.")
+    rows = property(lambda self: self.path / "rows", doc="Design rows; may be removed.")
     dataset = property(lambda self: self.path / "dataset.xyz", doc="Generated data.")
 
     def check(self, config: CampaignConfig) -> None:

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import numpy as np
 
 from snapuq.config import CampaignConfig
+from snapuq.core.potential import SnapSettings
 from snapuq.data.weights import excess_energies
 from snapuq.parallel import world
 from snapuq.pipeline.campaigning import check_campaign, plan_tasks
 from snapuq.pipeline.prepare import Prepared, prepare
-from snapuq.uq.calibrate import CALIBRATION_MEMBERS
+from snapuq.uq.crossval import CALIBRATION_MEMBERS
+from snapuq.uq.trust import FEW_CONFIGURATIONS
 
 #: Energy above the lowest, eV/atom, beyond which a configuration tells more about repulsion than bonds.
 HIGH_ENERGY = 10.0
+# Recommended settings leave at least this many training configurations per coefficient.
+_ENOUGH = 2
+# Quadratic SNAP below the first and linear SNAP above the second are seldom worth their coefficients.
+_SMALLEST_QUADRATIC, _LARGEST_LINEAR = 4, 8
 
 
 def check(config: CampaignConfig) -> str:
@@ -39,7 +46,7 @@ def check(config: CampaignConfig) -> str:
     def describe() -> str:
         prepared = prepare(config)
         check_campaign(config, prepared.settings.elements)
-        return "\n".join(_describe(prepared))
+        return "\n".join(_describe(prepared, config))
 
     return world().from_root(describe)
 
@@ -61,7 +68,7 @@ def dry_run(config: CampaignConfig) -> str:
 
     def describe() -> str:
         prepared = prepare(config)
-        lines = _describe(prepared)
+        lines = _describe(prepared, config)
         tasks = plan_tasks(config, prepared.settings.elements, None)
         members = config.ensemble.members
         lines.append(f"ensemble: {members} members, seed {config.seed}")
@@ -79,10 +86,65 @@ def dry_run(config: CampaignConfig) -> str:
     return ranks.from_root(describe)
 
 
-def _describe(prepared: Prepared) -> list[str]:
+def recommended(settings: SnapSettings, n_training: int) -> SnapSettings | None:
+    """Largest potential that has two training configurations for each coefficient.
+
+    Parameters
+    ----------
+    settings : SnapSettings
+        What was asked for; all but twojmax and quadraticflag is kept.
+    n_training : int
+        Training configurations.
+
+    Returns
+    -------
+    SnapSettings or None
+        Quadratic if that was asked for and fits with twojmax 4 or more, else linear with twojmax 8 or less;
+        None when even twojmax 2 is too large.
+    """
+    top = settings.twojmax - settings.twojmax % 2
+    quadratic = [(t, True) for t in range(top, _SMALLEST_QUADRATIC - 1, -2) if settings.quadraticflag]
+    for twojmax, flag in quadratic + [(t, False) for t in range(_LARGEST_LINEAR, 1, -2)]:
+        smaller = replace(settings, twojmax=twojmax, quadraticflag=flag)
+        if _ENOUGH * smaller.n_columns <= n_training:
+            return smaller
+    return None
+
+
+def _about_size(prepared: Prepared, n_training: int, is_calibrated: bool) -> list[str]:
+    """Coefficients against configurations, and what the rows need on disk."""
+    settings, rows = prepared.settings, prepared.n_training_rows
+    columns = settings.n_columns
+    # Rows of weight zero and of the test set are kept as well.
+    cached = sum(prepared.selection.n_rows(c) for c in prepared.dataset.configurations)
+    lines = [
+        f"design: {rows} rows x {columns} columns, {8e-9 * rows * columns:.2f} GB; "
+        f"{n_training / columns:.2g} training configurations per coefficient",
+        f"disk: {8e-9 * cached * columns:.2f} GB for the rows of all configurations",
+    ]
+    if n_training < columns:
+        lines.append(
+            f"warning: {n_training} training configurations for {columns} coefficients; "
+            "a smaller twojmax or linear SNAP is safer"
+        )
+        smaller = recommended(settings, n_training)
+        lines.append(
+            f"recommended: twojmax {smaller.twojmax}, quadraticflag {int(smaller.quadraticflag)} "
+            f"({smaller.n_columns} coefficients for {n_training} configurations)"
+            if smaller is not None
+            else "recommended: more data; no potential has few enough coefficients"
+        )
+    if is_calibrated and n_training < FEW_CONFIGURATIONS:
+        lines.append(
+            f"warning: {n_training} training configurations; below {FEW_CONFIGURATIONS} the calibration "
+            "is uncertain"
+        )
+    return lines
+
+
+def _describe(prepared: Prepared, config: CampaignConfig) -> list[str]:
     dataset, settings = prepared.dataset, prepared.settings
     training = [c for c, t in zip(dataset.configurations, prepared.is_test, strict=True) if not t]
-    rows = prepared.n_training_rows
     kind = "quadratic" if settings.quadraticflag else "linear"
     sizes = np.array([len(c) for c in dataset.configurations])
     lines = [
@@ -91,7 +153,7 @@ def _describe(prepared: Prepared) -> list[str]:
         f"{prepared.n_excluded} excluded",
         f"potential: {kind} SNAP for {', '.join(settings.elements)}, twojmax {settings.twojmax}, "
         f"{settings.n_columns} coefficients, cutoff {settings.cutoff:g} A",
-        f"design: {rows} rows x {settings.n_columns} columns, {8e-9 * rows * settings.n_columns:.2f} GB",
+        *_about_size(prepared, len(training), config.fit.calibrate is not None),
     ]
     excess = excess_energies(dataset, np.ones(len(dataset), dtype=bool))
     force = max(float(np.linalg.norm(c.forces, axis=1).max()) for c in dataset.configurations)
@@ -107,9 +169,4 @@ def _describe(prepared: Prepared) -> list[str]:
     for group in dataset.groups:
         n = sum(c.group == group for c in dataset.configurations)
         lines.append(f"  {group}: {n} configurations")
-    if len(training) < settings.n_columns:
-        lines.append(
-            f"warning: {len(training)} training configurations for {settings.n_columns} coefficients; "
-            "a smaller twojmax or linear SNAP is safer"
-        )
     return lines

@@ -66,7 +66,7 @@ def read_record(run: RunFolder) -> dict[str, Any]:
         raise InputError(f"cannot be read ({reason})", file=run.record, hint="remove it") from None
     if record is None:
         return {}
-    sections = ("versions", "timings", "campaign")
+    sections = ("versions", "timings", "campaign", "stability")
     sound = isinstance(record, dict) and all(isinstance(record.get(k, {}), dict) for k in sections)
     if not sound:
         raise InputError("is damaged", file=run.record, expected="what snapuq wrote", hint="remove it")

@@ -13,6 +13,10 @@ from snapuq.results.table import read_results_csv, read_summary_csv
 from snapuq.uq.ensemble_file import load_ensemble
 from snapuq.uq.hypercube import HypercubePosterior
 
+#: What ``summary.yaml`` says of the configurations that were evaluated.
+HELD_OUT = "held-out test configurations"
+NONE_HELD_OUT = "training configurations (none are held out)"
+
 
 def rebuild_report(path: str | Path) -> Path:
     """Write ``report.html`` and its figures.
@@ -38,6 +42,7 @@ def rebuild_report(path: str | Path) -> Path:
     posterior = HypercubePosterior.load(run.need(run.posterior, "fit"))
     ensemble = load_ensemble(run.need(run.ensemble, "sample"))
     record = read_record(run)
+    source = record.get("evaluated_on", HELD_OUT)
     settings = posterior.settings
     kind = "quadratic" if settings.quadraticflag else "linear"
     inputs = ReportInputs(
@@ -49,7 +54,8 @@ def rebuild_report(path: str | Path) -> Path:
         potential=f"{kind} SNAP for {'-'.join(settings.elements)}, twojmax {settings.twojmax}",
         potential_stem="-".join(settings.elements),
         pointwise=load_pointwise(run.need(run.pointwise, "evaluate")) if run.pointwise.is_file() else None,
-        pointwise_source=record.get("evaluated_on", "held-out test configurations"),
+        pointwise_source=source,
+        is_unseen=source != NONE_HELD_OUT,
         summaries=read_summary_csv(run.summary) if run.summary.is_file() else (),
         results=read_results_csv(run.results) if run.results.is_file() else (),
         timings=record.get("timings"),

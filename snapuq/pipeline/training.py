@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
+from pathlib import Path
 
 import numpy as np
 
 from snapuq.analysis.envelope import concatenate, predict
 from snapuq.config import CampaignConfig
-from snapuq.core.design import DesignBlock
 from snapuq.core.ensemble import Ensemble
 from snapuq.core.pointwise import PointwiseTable
-from snapuq.descriptors.assemble import assemble_block, flag_roundoff, plan_chunks
-from snapuq.descriptors.bispectrum import BispectrumCalculator
-from snapuq.lammps.session import Session
 from snapuq.parallel import Ranks
 from snapuq.pipeline.prepare import Prepared
-from snapuq.progress import Progress
-from snapuq.uq.calibrate import assign_folds
+from snapuq.pipeline.rows import AssembledRows, assemble, share
+from snapuq.uq.calibrate import SMALLEST_GROUP
+from snapuq.uq.crossval import assign_folds
 from snapuq.uq.hypercube import HypercubePosterior, fit_hypercube
-from snapuq.uq.streaming import DesignStream, LeastSquares, least_squares, mean_leverages
-
-T = TypeVar("T")
+from snapuq.uq.leastsquares import fold_factors, merge_all
+from snapuq.uq.leverage import leverage_scale, leverages
+from snapuq.uq.rules import RULES, regularised
+from snapuq.uq.streaming import DesignStream
 
 
 def fit_posterior(
-    prepared: Prepared, config: CampaignConfig, ranks: Ranks, quiet: bool = False
+    prepared: Prepared, config: CampaignConfig, folder: Path, ranks: Ranks, quiet: bool = False
 ) -> HypercubePosterior:
     """Assemble the training rows and fit.
 
@@ -36,6 +33,8 @@ def fit_posterior(
         The data.
     config : CampaignConfig
         The configuration.
+    folder : Path
+        Where rows are cached.
     ranks : Ranks
         The ranks of this run.
     quiet : bool
@@ -46,34 +45,28 @@ def fit_posterior(
     HypercubePosterior
         The same bits on every rank and for any number of ranks.
     """
+    section = config.fit
+    rule = regularised(RULES[section.posterior], section.ridge)
     folds = _folds(prepared, config)
-    plan = plan_chunks(prepared.dataset.configurations, folds)
-    with Session() as session:
-        calculator = BispectrumCalculator(session, prepared.settings, prepared.reference)
-
-        def assembled(i: int) -> tuple[DesignBlock, ...]:
-            return tuple(_block(prepared, calculator, index) for index in plan[i])
-
-        chunks = _over_chunks(assembled, plan, ranks, "descriptors", quiet)
-        stream = DesignStream(chunks, {i: folds[c[0]] for i, c in enumerate(plan)}, ranks)
-        fit = least_squares(stream)
-        means = mean_leverages(stream, fit)
-
-        def flagged(i: int) -> tuple[DesignBlock, ...]:
-            pairs = zip(plan[i], chunks[i], strict=True)
-            return tuple(_flag(prepared, calculator, index, b, fit, means) for index, b in pairs)
-
-        chunks = _over_chunks(flagged, plan, ranks, "round-off rows", quiet)
-    calibrate = config.fit.calibrate
+    rows = assemble(prepared, folder, ranks, quiet)
+    stream = rows.stream(folds)
+    factors = fold_factors(stream)
+    fit = rule.solve(stream, merge_all(list(factors.values())))
+    scale = leverage_scale(stream, fit)
+    rows = rows.flagged(np.flatnonzero(np.array(folds) >= 0).tolist(), fit, scale)
+    calibrate = section.calibrate
+    groups = None if calibrate is None or not calibrate.groups else _groups(prepared, rows)
     return fit_hypercube(
-        DesignStream(chunks, stream.folds, ranks),
+        rows.stream(folds),
         fit,
-        rule=config.fit.posterior,
+        rule=rule,
         settings=prepared.settings,
         reference=prepared.reference,
-        mean_leverages=means,
+        leverage=scale,
         violation=None if calibrate is None else calibrate.violation,
         seed=config.seed,
+        factors=factors,
+        groups=groups,
     )
 
 
@@ -81,6 +74,7 @@ def predict_unseen(
     prepared: Prepared,
     posterior: HypercubePosterior,
     ensemble: Ensemble,
+    folder: Path,
     ranks: Ranks,
     quiet: bool = False,
 ) -> PointwiseTable:
@@ -91,9 +85,11 @@ def predict_unseen(
     prepared : Prepared
         The data.
     posterior : HypercubePosterior
-        Its leverages tell round-off rows.
+        Its leverages tell round-off rows and extrapolation.
     ensemble : Ensemble
         The members.
+    folder : Path
+        Where rows are cached.
     ranks : Ranks
         The ranks of this run.
     quiet : bool
@@ -105,37 +101,18 @@ def predict_unseen(
         In data-set order, on every rank.
     """
     wanted = prepared.is_test if prepared.is_test.any() else ~prepared.is_test
-    plan = plan_chunks(prepared.dataset.configurations, np.where(wanted, 0, -1).tolist())
-    with Session() as session:
-        calculator = BispectrumCalculator(session, prepared.settings, prepared.reference)
+    indices = np.flatnonzero(wanted).tolist()
+    rows = assemble(prepared, folder, ranks, quiet).flagged(indices, posterior.fit, posterior.leverage)
+    largest = np.array(posterior.leverage.largest)
 
-        def predicted(i: int) -> PointwiseTable:
-            tables = []
-            for index in plan[i]:
-                block = _block(prepared, calculator, index)
-                block = _flag(prepared, calculator, index, block, posterior.fit, posterior.mean_leverages)
-                tables.append(predict(block, ensemble))
-            return concatenate(tables)
+    def predicted(place: int) -> PointwiseTable:
+        block = rows.block(indices[place])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            relative = leverages(block.rows, posterior.fit) / largest[block.kind]
+        return predict(block, ensemble, relative)
 
-        parts = _over_chunks(predicted, plan, ranks, "predictions", quiet)
-    return concatenate(ranks.concatenate(parts, range(len(plan))))
-
-
-def _over_chunks(
-    work: Callable[[int], T], plan: Sequence[Sequence[int]], ranks: Ranks, title: str, quiet: bool
-) -> dict[int, T]:
-    """Do the work of this rank's chunks; an error on one rank is raised on all."""
-
-    def mine() -> dict[int, T]:
-        done = {}
-        total = sum(len(c) for c in plan)
-        with Progress(title, total, share=ranks.size, silent=quiet or not ranks.is_root) as progress:
-            for i in ranks.mine(len(plan)):
-                done[i] = work(i)
-                progress.advance(len(plan[i]))
-        return done
-
-    return ranks.together(mine)
+    parts = share(predicted, len(indices), ranks, "predictions", quiet)
+    return concatenate(ranks.concatenate(parts, range(len(indices))))
 
 
 def _folds(prepared: Prepared, config: CampaignConfig) -> list[int]:
@@ -148,18 +125,14 @@ def _folds(prepared: Prepared, config: CampaignConfig) -> list[int]:
     return folds.tolist()
 
 
-def _block(prepared: Prepared, calculator: BispectrumCalculator, index: int) -> DesignBlock:
-    configuration = prepared.dataset.configurations[index]
-    return assemble_block(calculator, configuration, prepared.weights[index], prepared.selection)
-
-
-def _flag(
-    prepared: Prepared,
-    calculator: BispectrumCalculator,
-    index: int,
-    block: DesignBlock,
-    fit: LeastSquares,
-    means: Mapping[int, float],
-) -> DesignBlock:
-    configuration = prepared.dataset.configurations[index]
-    return flag_roundoff(calculator, configuration, block, lambda rows: rows @ fit.whitener, means)
+def _groups(prepared: Prepared, rows: AssembledRows) -> tuple[DesignStream, dict[int, str]] | None:
+    """Training set with groups as folds, and the groups that are worth leaving out."""
+    training = ~prepared.is_test
+    names = list(prepared.dataset.groups)
+    of = np.array([names.index(c.group) for c in prepared.dataset.configurations])
+    of[~training] = -1
+    sizes = np.bincount(of[training], minlength=len(names))
+    large = {i: name for i, name in enumerate(names) if sizes[i] >= SMALLEST_GROUP}
+    if not large or np.count_nonzero(sizes) < 2:
+        return None
+    return rows.stream(of.tolist()), large

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +18,14 @@ from snapuq.analysis.calibration import (
     metrics,
     property_scores,
 )
+from snapuq.analysis.expectation import Comparison, compare
+from snapuq.core.design import RowKind
 from snapuq.core.pointwise import PointwiseTable
 from snapuq.core.result import PropertyResult, PropertySummary
 from snapuq.provenance import write_text
+from snapuq.report.evaluation import agreement, comparison_rows, dominance_tables, extrapolation_warnings
 from snapuq.report.figures import Drawing, pointwise_drawings
+from snapuq.report.fit_tables import calibrated_kinds, fit_rows, further_rows, group_rows, member_rows
 from snapuq.report.property_figures import property_drawings
 from snapuq.report.style import save_figure, styled
 from snapuq.report.tables import failure_rows, is_curve_point, metric_rows, property_row
@@ -34,31 +37,6 @@ STABILITY = "born_min_eigenvalue"
 _TOO_MANY_FAILED = 0.05
 # A violation above this is more than the calibration (2 % on average of energies and forces) explains.
 _EXPECTED_VIOLATION = 0.05
-
-# Lists longer than this are shown by their first entries and their length.
-_LONGEST_LIST = 24
-
-# What a fit diagnostic means, by the last part of its name.
-_MEANINGS: Mapping[str, str] = {
-    "rule": "How the distribution of coefficients was made.",
-    "scale": "Factor on the posterior's box, found by cross-validation; far from 1 is a warning.",
-    "tau": "Softness of the constraint that moves a configuration towards its data.",
-    "n_configurations": "Configurations that the fit has seen.",
-    "n_rows": "Energies, force and stress components that the fit has seen.",
-    "n_columns": "Coefficients of the potential.",
-    "rank": "Combinations of coefficients that the data determine.",
-    "condition_number": "Of the column-scaled design; above 1e12 the fit loses its digits.",
-    "box_rank": "Directions of coefficient space in which the members vary; all others carry no uncertainty.",
-    "n_corrections": "Corrections of the best fit that the box holds.",
-    "dropped_variance": "Share of the corrections' variance outside the box's directions.",
-    "n_roundoff_rows": "Rows that vanish by symmetry and hold nothing but round-off.",
-    "n_zero_rows": "Rows without any dependence on the coefficients.",
-    "target": "Share of true values that the calibration lets lie outside the envelope.",
-    "violation_energy": "Cross-validated share of energies outside the envelope, with the scale.",
-    "violation_force": "Cross-validated share of forces outside the envelope, with the scale.",
-    "unscaled_energy": "The same for energies without the scale.",
-    "unscaled_force": "The same for forces without the scale.",
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +63,8 @@ class ReportInputs:
         Predictions at fixed positions.
     pointwise_source : str
         Which configurations these are.
+    is_unseen : bool
+        Whether the fit has not seen them, so that what was expected of unseen data can be compared.
     summaries : sequence of PropertySummary
         One per quantity.
     results : sequence of PropertyResult
@@ -104,6 +84,7 @@ class ReportInputs:
     potential_stem: str = "potential"
     pointwise: PointwiseTable | None = None
     pointwise_source: str = "held-out test configurations"
+    is_unseen: bool = True
     summaries: Sequence[PropertySummary] = ()
     results: Sequence[PropertyResult] = ()
     warnings: Sequence[str] = ()
@@ -131,6 +112,10 @@ def render_report(inputs: ReportInputs, folder: str | Path) -> Path:
     curve = [s for s in inputs.summaries if is_curve_point(s)]
     scores, curve_scores = property_scores(own), property_scores(curve)
     overall = metrics(table) if table is not None else ()
+    calibration = inputs.diagnostics.get("calibration")
+    unseen = overall if inputs.is_unseen else ()
+    comparisons = compare(calibration, unseen, inputs.n_members)
+    beyond = extrapolation_warnings(table) if table is not None else []
     with styled():
         property_figures = [_embedded(d, folder) for d in property_drawings(inputs.summaries)]
         drawings = pointwise_drawings(table) if table is not None else ()
@@ -140,8 +125,8 @@ def render_report(inputs: ReportInputs, folder: str | Path) -> Path:
     )
     html = environment.get_template("report.html.j2").render(
         inputs=inputs,
-        warnings=list(dict.fromkeys([*inputs.warnings, *inputs.diagnostics.get("warnings", ())])),
-        verdict=list(verdict(inputs, scores, overall)),
+        warnings=list(dict.fromkeys([*inputs.warnings, *inputs.diagnostics.get("warnings", ()), *beyond])),
+        verdict=list(verdict(inputs, scores, overall, comparisons)),
         scores=scores,
         curve_scores=curve_scores,
         property_rows=[property_row(s) for s in own],
@@ -152,7 +137,11 @@ def render_report(inputs: ReportInputs, folder: str | Path) -> Path:
         metric_rows=metric_rows(overall),
         group_tables=_group_tables(table) if table is not None else [],
         pointwise_figures=pointwise_figures,
-        fit_rows=list(diagnostic_rows({k: v for k, v in inputs.diagnostics.items() if k != "warnings"})),
+        dominance_tables=list(dominance_tables(table)) if table is not None else [],
+        calibration=_calibration(inputs, comparisons, unseen) if calibration else None,
+        left_out=group_rows(inputs.diagnostics.get("left_out_groups", ())),
+        fit_rows=list(fit_rows(inputs.diagnostics)),
+        further_rows=list(further_rows(inputs.diagnostics)),
         timings=[(step, f"{seconds:.1f} s") for step, seconds in (inputs.timings or {}).items()],
         member_file=f"members/{inputs.potential_stem}_{1:04d}.snapcoeff",
         number=number,
@@ -161,6 +150,21 @@ def render_report(inputs: ReportInputs, folder: str | Path) -> Path:
     path = folder / "report.html"
     write_text(path, html)
     return path
+
+
+def _calibration(
+    inputs: ReportInputs, comparisons: Sequence[Comparison], unseen: Sequence[PointwiseMetrics]
+) -> dict[str, Any]:
+    calibration = inputs.diagnostics["calibration"]
+    return {
+        "folds": calibration["folds"],
+        "members": calibration["members"],
+        "kinds": [KINDS[c.kind].name for c in comparisons],
+        "rows": comparison_rows(comparisons, calibration, unseen),
+        "agreement": agreement(comparisons),
+        "by_members": member_rows(calibration, inputs.n_members),
+        "by_kinds": [KINDS[k].name for k in RowKind if k.name.lower() in calibrated_kinds(calibration)],
+    }
 
 
 def _embedded(drawing: Drawing, folder: Path) -> dict[str, str]:
@@ -184,7 +188,10 @@ def _group_tables(table: PointwiseTable) -> list[dict[str, Any]]:
 
 
 def verdict(
-    inputs: ReportInputs, scores: PropertyScores, overall: Iterable[PointwiseMetrics]
+    inputs: ReportInputs,
+    scores: PropertyScores,
+    overall: Iterable[PointwiseMetrics],
+    comparisons: Sequence[Comparison],
 ) -> Iterator[tuple[str, str]]:
     """State in plain words whether the error bars can be trusted.
 
@@ -196,6 +203,8 @@ def verdict(
         Of the properties.
     overall : iterable of PointwiseMetrics
         One per kind of rows.
+    comparisons : sequence of Comparison
+        What cross-validation expected of them.
 
     Yields
     ------
@@ -227,6 +236,9 @@ def verdict(
             f"envelope and the mean error is {number(m.error_over_std, 2)} of the mean std "
             f"({GAUSSIAN_RATIO:.2f} when calibrated); {words}.",
         )
+    told = agreement(comparisons)
+    if told is not None:
+        yield told
 
 
 def _campaign_verdict(inputs: ReportInputs) -> Iterator[tuple[str, str]]:
@@ -268,43 +280,3 @@ def _calibration_words(m: PointwiseMetrics) -> tuple[str, str]:
             return "warn", "the error bars are dominated by a few configurations"
         return "warn", "the error bars are safe but wider than needed"
     return "good", "the error bars tell the size of the error"
-
-
-def diagnostic_rows(data: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str, str]]:
-    """Flatten nested plain data into readable rows.
-
-    Parameters
-    ----------
-    data : Mapping
-        Nested mappings, sequences, numbers, strings, booleans and None.
-    prefix : str
-        Name of the enclosing mapping.
-
-    Yields
-    ------
-    name, value, meaning : str
-        One row per number or list.
-    """
-    for key, value in data.items():
-        name = f"{prefix} · {key}" if prefix else str(key)
-        if isinstance(value, Mapping) and value:
-            yield from diagnostic_rows(value, name)
-        elif isinstance(value, (list, tuple)) and any(isinstance(v, Mapping) for v in value):
-            parts = ({str(i + 1): v} for i, v in enumerate(value))
-            yield from chain.from_iterable(diagnostic_rows(part, name) for part in parts)
-        else:
-            yield name.replace("_", " "), _value_text(value), _MEANINGS.get(str(key), "")
-
-
-def _value_text(value: Any) -> str:
-    if isinstance(value, (list, tuple)):
-        shown = ", ".join(_value_text(v) for v in value[:_LONGEST_LIST])
-        more = f", … ({len(value)} in all)" if len(value) > _LONGEST_LIST else ""
-        return (shown + more) or "none"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int):
-        return f"{value:,}"
-    if isinstance(value, float):
-        return number(value, 4)
-    return "–" if value is None or value == {} else str(value)

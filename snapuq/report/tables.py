@@ -297,6 +297,12 @@ _METRICS = (
     ),
     ("Errors within 1 std", "within_1std", "share", "68.3 % for a calibrated Gaussian."),
     ("Errors within 2 std", "within_2std", "share", "95.4 % for a calibrated Gaussian."),
+    (
+        "Beyond the training data",
+        "extrapolates",
+        "share",
+        "Configurations that the training data determine less well than any of their own.",
+    ),
 )
 
 
@@ -347,6 +353,7 @@ _CSV_PLAIN = (
     "miscalibration_area",
     "within_1std",
     "within_2std",
+    "extrapolates",
 )
 
 

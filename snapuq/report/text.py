@@ -163,6 +163,22 @@ def percent(share: float | None) -> str:
     return f"{shown:.2f} %" if shown < 1 else f"{shown:.1f} %"
 
 
+def percent_range(low: float, high: float) -> str:
+    """Write an interval of shares as percentages.
+
+    Parameters
+    ----------
+    low, high : float
+        From 0 to 1.
+
+    Returns
+    -------
+    str
+        For example ``0.50 to 1.2 %``.
+    """
+    return f"{percent(low).removesuffix(' %')} to {percent(high)}"
+
+
 def _signed(text: str) -> str:
     # "-0.00" says nothing; a true minus sign aligns with digits.
     if not text.strip("-0."):

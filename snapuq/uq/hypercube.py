@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,22 +13,24 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from snapuq.core.design import DesignBlock
 from snapuq.core.ensemble import Ensemble
 from snapuq.core.potential import ReferencePair, SnapSettings, pair_from_json, pair_to_json
 from snapuq.errors import InputError
 from snapuq.provenance import atomic_path, canonical_json, digest
 
-from .calibrate import calibrate, draw
-from .pops import RULES, Box, fit_box, softness
-from .streaming import DesignStream, LeastSquares
+from .calibrate import Calibration, calibrate, leave_groups_out
+from .crossval import cross_validate, draw
+from .leastsquares import Factor, LeastSquares
+from .leverage import LeverageScale
+from .pops import Box, softness
+from .rules import Rule
+from .streaming import DesignStream
+from .trust import warnings_of
 
 Array = NDArray[np.float64]
 
-FORMAT = "snapuq posterior 1"
-# Below this many configurations cross-validation cannot tell a violation of a few per cent.
-FEW_CONFIGURATIONS = 100
-# A scale far from 1 means that the corrections do not describe the errors of unseen data.
-TRUSTED_SCALES = (0.5, 2.0)
+FORMAT = "snapuq posterior 2"
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,15 +40,15 @@ class HypercubePosterior:
     Parameters
     ----------
     rule : str
-        ``block`` (soft, by configuration) or ``pointwise`` (row by row, as published).
+        Its name in `snapuq.uq.rules.RULES`.
     settings : SnapSettings
         Hyperparameters.
     reference : ReferencePair or None
         Reference pair style.
     fit : LeastSquares
         Minimiser of the loss and the whitener that gives leverages.
-    mean_leverages : Mapping
-        `RowKind` to the mean leverage of the unweighted rows of that kind in the training set.
+    leverage : LeverageScale
+        Leverages of the training set.
     box : Box
         Axes and unscaled bounds.
     scale : float
@@ -59,7 +61,7 @@ class HypercubePosterior:
     settings: SnapSettings
     reference: ReferencePair | None
     fit: LeastSquares
-    mean_leverages: Mapping[int, float]
+    leverage: LeverageScale
     box: Box
     scale: float
     diagnostics: Mapping[str, Any]
@@ -128,9 +130,9 @@ class HypercubePosterior:
             file.attrs["diagnostics"] = canonical_json(dict(self.diagnostics))
             file.attrs["n_rows"] = self.fit.n_rows
             file.attrs["condition"] = self.fit.condition
-            file.attrs["mean_leverages"] = canonical_json(
-                {str(kind): value for kind, value in self.mean_leverages.items()}
-            )
+            file.attrs["leverage"] = canonical_json(asdict(self.leverage))
+            if self.fit.noise is not None:
+                file.attrs["noise"] = self.fit.noise
             file.attrs["dropped_variance"] = self.box.dropped_variance
             file.attrs["n_corrections"] = self.box.n_corrections
             arrays = {"mle": self.mle, "mean": self.mean, "whitener": self.fit.whitener}
@@ -170,10 +172,11 @@ class HypercubePosterior:
                         file["whitener"][()],
                         int(file.attrs["n_rows"]),
                         float(file.attrs["condition"]),
+                        float(file.attrs["noise"]) if "noise" in file.attrs else None,
                     ),
-                    mean_leverages={
-                        int(kind): value for kind, value in json.loads(file.attrs["mean_leverages"]).items()
-                    },
+                    leverage=LeverageScale(
+                        **{name: tuple(v) for name, v in json.loads(file.attrs["leverage"]).items()}
+                    ),
                     box=Box(
                         file["axes"][()],
                         file["low"][()],
@@ -196,14 +199,16 @@ def fit_hypercube(
     stream: DesignStream,
     fit: LeastSquares,
     *,
-    rule: str,
+    rule: Rule,
     settings: SnapSettings,
     reference: ReferencePair | None,
-    mean_leverages: Mapping[int, float],
+    leverage: LeverageScale,
     violation: float | None,
     seed: int,
+    factors: Mapping[int, Factor] | None = None,
+    groups: tuple[DesignStream, Mapping[int, str]] | None = None,
 ) -> HypercubePosterior:
-    """Make the POPS posterior of a training set.
+    """Make the posterior of a training set.
 
     Parameters
     ----------
@@ -211,36 +216,42 @@ def fit_hypercube(
         The training set, in folds.
     fit : LeastSquares
         Its fit.
-    rule : str
-        ``block`` or ``pointwise``.
+    rule : Rule
+        How the box is made.
     settings : SnapSettings
         Hyperparameters, stored with it.
     reference : ReferencePair or None
         Reference pair style, stored with it.
-    mean_leverages : Mapping
-        From `snapuq.uq.streaming.mean_leverages`, stored with it.
+    leverage : LeverageScale
+        Leverages of the training set, stored with it.
     violation : float or None
         Target of the calibration; None leaves the scale at 1, as published.
     seed : int
         Seed of the calibration.
+    factors : Mapping, optional
+        Triangular factors of the folds, where they are known already.
+    groups : tuple of DesignStream and Mapping, optional
+        The training set with groups as folds, and the groups (fold to name) to leave out in turn.
 
     Returns
     -------
     HypercubePosterior
         With diagnostics and warnings.
     """
-    box = fit_box(stream, fit, RULES[rule])
-    calibration = None if violation is None else calibrate(stream, RULES[rule], violation, seed)
+    box = rule.box(stream, fit)
+    calibration: Calibration | None = None
+    left_out: Sequence[Any] = ()
+    if violation is not None:
+        calibration = calibrate(cross_validate(stream, rule, seed, factors), violation)
+        if groups is not None:
+            by_group, names = groups
+            held = cross_validate(by_group, rule, seed, held_out=tuple(names), extrapolation=True)
+            left_out = leave_groups_out(held, names, calibration.scale)
     scale = 1.0 if calibration is None else calibration.scale
-    n_configurations = int(
-        stream.reduce(lambda blocks: np.array([sum(bool(b.weight.any()) for b in blocks)]), np.add)[0]
-    )
-    n_roundoff = int(
-        stream.reduce(lambda blocks: np.array([sum(int(b.is_roundoff.sum()) for b in blocks)]), np.add)[0]
-    )
+    n_configurations, n_roundoff = _counts(stream)
     width = box.high - box.low
     diagnostics: dict[str, Any] = {
-        "rule": rule,
+        "rule": rule.name,
         "scale": scale,
         "n_configurations": n_configurations,
         "n_rows": fit.n_rows,
@@ -252,48 +263,24 @@ def fit_hypercube(
         "dropped_variance": box.dropped_variance,
         "n_roundoff_rows": n_roundoff,
         "calibration": None if calibration is None else asdict(calibration),
+        "left_out_groups": [asdict(group) for group in left_out],
     }
-    if rule == "block":
+    if rule.name == "block":
         diagnostics["tau"] = softness(fit)
     else:
         diagnostics["n_zero_rows"] = fit.n_rows - box.n_corrections
-    diagnostics["warnings"] = _warnings(diagnostics)
-    if settings.chemflag and len(settings.elements) > 1:
-        diagnostics["warnings"].append(
-            "chemflag with several elements: the forces of LAMMPS's pair_style snap are not the derivative "
-            "of its energy unless coefficients are symmetric in the three elements; rows and fit are right, "
-            "relaxations with the exported potential are not"
-        )
-    return HypercubePosterior(rule, settings, reference, fit, mean_leverages, box, scale, diagnostics)
+    diagnostics["warnings"] = warnings_of(diagnostics, settings)
+    # Plain data, as they are read back from the file.
+    diagnostics = json.loads(canonical_json(diagnostics))
+    return HypercubePosterior(rule.name, settings, reference, fit, leverage, box, scale, diagnostics)
 
 
-def _warnings(found: Mapping[str, Any]) -> list[str]:
-    """What the user must know before trusting the posterior."""
-    texts = []
-    configurations, columns = found["n_configurations"], found["n_columns"]
-    if configurations < columns:
-        texts.append(
-            f"{configurations} training configurations for {columns} coefficients: directions outside "
-            "the box carry no uncertainty; add data, or use a smaller twojmax or linear SNAP"
-        )
-    if found["rank"] < columns:
-        texts.append(
-            f"the design has rank {found['rank']} of {columns}: "
-            "some coefficients are not determined by the data"
-        )
-    if found["calibration"] is not None:
-        if configurations < FEW_CONFIGURATIONS:
-            texts.append(
-                f"calibrated on {configurations} configurations: below {FEW_CONFIGURATIONS} the "
-                "cross-validated scale is uncertain"
-            )
-        if not TRUSTED_SCALES[0] <= found["scale"] <= TRUSTED_SCALES[1]:
-            texts.append(
-                f"the calibrated scale {found['scale']:.4g} is outside {TRUSTED_SCALES[0]} to "
-                f"{TRUSTED_SCALES[1]}: the corrections do not describe the errors on unseen data well"
-            )
-    elif found["rule"] == "pointwise":
-        texts.append(
-            "row-by-row POPS as published: rows that vanish by symmetry can make its envelope too wide to use"
-        )
-    return texts
+def _counts(stream: DesignStream) -> tuple[int, int]:
+    """Configurations of non-zero weight, and rows of round-off."""
+
+    def leaf(blocks: Sequence[DesignBlock]) -> Array:
+        weighted = sum(bool(block.weight.any()) for block in blocks)
+        return np.array([weighted, sum(int(block.is_roundoff.sum()) for block in blocks)])
+
+    n_configurations, n_roundoff = stream.reduce(leaf, np.add)
+    return int(n_configurations), int(n_roundoff)

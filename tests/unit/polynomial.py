@@ -8,8 +8,8 @@ import numpy as np
 
 from snapuq.core.design import DesignBlock, RowKind
 from snapuq.core.potential import SnapSettings
-from snapuq.parallel import SERIAL
-from snapuq.uq.calibrate import assign_folds
+from snapuq.reduction import SERIAL_REDUCER
+from snapuq.uq.crossval import assign_folds
 from snapuq.uq.streaming import DesignStream
 
 DEGREE = 5
@@ -62,4 +62,4 @@ def stream(items: Sequence[DesignBlock], folds: int = 5, per_chunk: int = 7) -> 
         for start in range(0, len(mine), per_chunk):
             owners[len(chunks)] = fold
             chunks[len(chunks)] = tuple(mine[start : start + per_chunk])
-    return DesignStream(chunks, owners, SERIAL)
+    return DesignStream(chunks, owners, SERIAL_REDUCER, n_lanes=3)

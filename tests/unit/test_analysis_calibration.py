@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.integrate import quad
@@ -11,6 +13,8 @@ from snapuq.analysis.calibration import (
     GAUSSIAN_RATIO,
     binomial_interval,
     error_over_std,
+    extrapolating_groups,
+    extrapolating_share,
     gaussian_coverage,
     group_metrics,
     metrics,
@@ -36,6 +40,7 @@ def table(error, std, half_range, kind=0, group=None, roundoff=None) -> Pointwis
         std=std,
         minimum=-half_range,
         maximum=half_range,
+        leverage=np.full(n, 0.5),
         is_roundoff=np.zeros(n, bool) if roundoff is None else np.asarray(roundoff),
     )
 
@@ -138,6 +143,31 @@ def test_kinds_and_groups_are_kept_apart():
         (RowKind.FORCE, "a", 10.0),
         (RowKind.FORCE, "b", 25.0),
     ]
+
+
+def with_leverage(leverage, names, groups, roundoff=None) -> PointwiseTable:
+    part = table(np.ones(len(names)), 1.0, 2.0, group=groups, roundoff=roundoff)
+    return replace(part, identifier=np.array(names), leverage=np.asarray(leverage, dtype=float))
+
+
+def test_configurations_extrapolate_by_any_row():
+    names, groups = list("aaabbcdd"), list("xxxxxxyy")
+    leverage = [0.2, 1.5, 9.0, 0.1, 1.0, np.nan, 0.1, 1.1]
+    data = with_leverage(leverage, names, groups)
+    (m,) = metrics(data)
+    # c is unknown, b is as large as the largest of training, a and d are larger.
+    assert m.extrapolates == pytest.approx(2 / 3)
+    assert [(g.group, g.extrapolates) for g in group_metrics(data)] == [("x", 0.5), ("y", 1.0)]
+    assert extrapolating_groups(data) == (("y", 1.0),)
+
+
+def test_roundoff_rows_and_unknown_leverages_tell_nothing():
+    rows = (list("ab"), list("xy"))
+    assert extrapolating_share(with_leverage([9.0, 0.5], *rows, roundoff=[True, False])) == 0.0
+    unknown = with_leverage([np.nan, np.nan], *rows)
+    assert extrapolating_share(unknown) is None and extrapolating_groups(unknown) == ()
+    # No such row in training: the relative leverage is infinite.
+    assert extrapolating_share(with_leverage([np.inf, 0.5], *rows)) == 0.5
 
 
 def test_no_row_no_metric():

@@ -58,6 +58,9 @@ def test_predict_equals_a_plain_loop(chunk, monkeypatch):
             # A sum of P products of order one, rounded in another order.
             assert getattr(table, name)[i] == pytest.approx(value, rel=1e-12, abs=1e-12)
     assert list(table.identifier) == ["g/1"] * len(table)
+    assert np.isnan(table.leverage).all()
+    known = np.linspace(0.0, 2.0, len(table))
+    assert np.array_equal(predict(rows, members, known).leverage, known)
     assert (table.kind == rows.kind).all()
     assert (table.is_roundoff == rows.is_roundoff).all()
 
@@ -105,6 +108,7 @@ def test_violation_is_strictly_outside():
         one,
         -one,
         one,
+        one,
         np.zeros(4, bool),
     )
     assert envelope_violation(table).tolist() == [True, False, False, True]
@@ -132,7 +136,7 @@ def test_round_trip_is_exact_and_the_bytes_repeat(tmp_path: Path):
     assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
     back = load_pointwise(tmp_path / "a.h5")
     for name in FIELDS:
-        assert np.array_equal(getattr(back, name), getattr(table, name)), name
+        assert np.array_equal(getattr(back, name), getattr(table, name), equal_nan=name == "leverage"), name
         assert getattr(back, name).dtype.kind == getattr(table, name).dtype.kind
 
 
@@ -196,6 +200,7 @@ def test_any_name_survives_the_file(tmp_path_factory, names):
         np.array(names, dtype=np.str_),
         np.array(names[::-1], dtype=np.str_),
         np.zeros(n, np.int8),
+        zero,
         zero,
         zero,
         zero,

@@ -6,10 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from json_data import write_data
 
 from snapuq.config import load_config
+from snapuq.core.potential import SnapSettings
 from snapuq.errors import InputError
+from snapuq.pipeline.inspect import check, dry_run, recommended
 from snapuq.pipeline.prepare import Prepared, prepare
 
 CAMPAIGN = """name: small
@@ -78,3 +82,43 @@ def test_whole_groups_held_out_leave_something_to_train_on(campaign: Path) -> No
 def test_elements_without_parameters_are_named(campaign: Path) -> None:
     with pytest.raises(InputError, match="hold W"):
         prepared(campaign, "potential.elements={Be: {}}")
+
+
+def n_coefficients(twojmax: int, quadratic: bool, n_elements: int) -> int:
+    """Closed form for even twojmax: sum of squares up to twojmax / 2 + 1."""
+    m = twojmax // 2 + 1
+    k = m * (m + 1) * (2 * m + 1) // 6
+    return n_elements * (k + k * (k + 1) // 2 if quadratic else k)
+
+
+@given(st.integers(0, 20), st.booleans(), st.integers(1, 3), st.integers(1, 5000))
+def test_recommended_potential_is_the_largest_that_fits(
+    twojmax: int, quadratic: bool, n_elements: int, n_training: int
+) -> None:
+    elements = ("W", "Be", "Ta")[:n_elements]
+    ones = (1.0,) * n_elements
+    found = recommended(SnapSettings(elements, 4.7, twojmax, ones, ones, quadraticflag=quadratic), n_training)
+    candidates = [(t, True) for t in (4, 6, 8, 10, 12, 14, 16, 18, 20) if quadratic and t <= twojmax]
+    candidates = candidates[::-1] + [(t, False) for t in (8, 6, 4, 2)]
+    fitting = [c for c in candidates if n_coefficients(*c, n_elements) <= n_training / 2]
+    assert (None if found is None else (found.twojmax, found.quadraticflag)) == next(iter(fitting), None)
+
+
+def test_check_recommends_and_warns(campaign: Path) -> None:
+    text = check(load_config(campaign, ["potential.twojmax=8"]))
+    # 15 of 20 configurations train; 20 x 7 rows of 55 columns are kept.
+    for part in (
+        "0.27 training configurations per coefficient",
+        f"disk: {8e-9 * 140 * 55:.2f} GB",
+        "recommended: twojmax 2, quadraticflag 0 (5 coefficients for 15 configurations)",
+        "warning: 15 training configurations; below 100 the calibration is uncertain",
+    ):
+        assert part in text, part
+    small = check(load_config(campaign, ["potential.twojmax=2", "fit.calibrate=false"]))
+    assert "recommended" not in small and "uncertain" not in small
+
+
+def test_dry_run_says_what_fewer_members_mean(campaign: Path) -> None:
+    warning = "the calibration is for 500 members"
+    assert warning in dry_run(load_config(campaign, ["ensemble.members=20"]))
+    assert warning not in dry_run(load_config(campaign, ["ensemble.members=500"]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
@@ -15,7 +16,8 @@ from matplotlib.image import imread
 from snapuq.core.pointwise import PointwiseTable
 from snapuq.core.result import PropertyResult, PropertySummary
 from snapuq.report.figures import pointwise_drawings
-from snapuq.report.html import ReportInputs, diagnostic_rows, render_report
+from snapuq.report.fit_tables import diagnostic_rows
+from snapuq.report.html import ReportInputs, render_report
 from snapuq.report.property_figures import PANEL_ROWS, property_drawings
 from snapuq.report.style import save_figure, styled
 
@@ -38,6 +40,7 @@ def table(n: int, seed: int = 0, groups: tuple[str, ...] = ("bulk", "liquid")) -
         std=std,
         minimum=mle - 2.9 * std,
         maximum=mle + 3.1 * std,
+        leverage=rng.random(n),
         is_roundoff=rng.random(n) < 0.02,
     )
 
@@ -147,6 +150,88 @@ def test_report_holds_every_section(report: Path):
         assert part in text, part
 
 
+def expected(violation: float, by_members: list[list[float]]) -> dict[str, object]:
+    spread = {"low": 0.5 * violation, "high": 2.0 * violation}
+    return {
+        "violation": violation,
+        **spread,
+        "ratio": 0.8,
+        "n_rows": 900,
+        "unscaled": 0.3,
+        "by_members": by_members,
+    }
+
+
+CALIBRATION = {
+    "scale": 2e7,
+    "target": 0.02,
+    "members": 500,
+    "folds": 5,
+    "fold_scales": [1.0, 3e7],
+    "energy": expected(0.01, [[20, 0.1], [100, 0.04], [500, 0.01], [2000, 0.005]]),
+    "force": None,
+}
+GROUP = {"n_configurations": 40, "ratio_energy": 1.0, "ratio_force": None, "violation_force": None}
+CALIBRATED = {
+    "rule": "block",
+    "scale": 2e7,
+    "n_configurations": 300,
+    "n_columns": 60,
+    "n_rows": 2000,
+    "n_roundoff_rows": 500,
+    "rank": 60,
+    "box_rank": 59,
+    "condition_number": 1e4,
+    "calibration": CALIBRATION,
+    "left_out_groups": [
+        {"group": "bulk", **GROUP, "violation_energy": 0.01, "extrapolates": 0.0},
+        {"group": "melt", **GROUP, "violation_energy": 0.2, "extrapolates": 0.0},
+        {"group": "far", **GROUP, "violation_energy": 0.0, "extrapolates": 0.6},
+    ],
+}
+
+
+def test_fit_section_sets_finding_beside_expectation(tmp_path: Path):
+    page = render_report(inputs(diagnostics=CALIBRATED), tmp_path).read_text(encoding="utf-8")
+    text = Page(page).text
+    for part in (
+        "each of 5 parts of the training set",
+        "on the held-out test configurations",
+        "never changes it",
+        "100 4.0 % this run",
+        "Expected shares are those of 100 members",
+        "> 10⁶",
+        "5.0 (300 / 60)",
+        "25.0 % (500 of 2,000)",
+        "59 of 60",
+        "Groups in colour are not covered",
+        "what dominates the mean error",
+    ):
+        assert part in text, part
+    assert page.count('<tr class="mark">') == 1
+    # Of the left-out groups, the one that misses and the one that extrapolates.
+    section = page[page.index("Whole groups left out") : page.index("The fit in numbers")]
+    assert section.count('<tr class="outside">') == 2
+    assert "calibration ·" not in text
+
+
+def test_training_data_are_no_test_of_the_expectation(tmp_path: Path):
+    seen = inputs(diagnostics=CALIBRATED, is_unseen=False)
+    text = Page(render_report(seen, tmp_path).read_text(encoding="utf-8")).text
+    assert "no unseen configuration was evaluated" in text
+    assert "Calibration:" not in text
+
+
+def test_groups_beyond_the_training_data_are_named(tmp_path: Path):
+    part = table(120)
+    far = replace(part, leverage=np.where(part.group == "liquid", 2.0, 0.5))
+    # Every group has rows of every configuration here, so that configurations are told apart by group.
+    far = replace(far, identifier=np.char.add(far.identifier, far.group))
+    text = Page(render_report(inputs(pointwise=far), tmp_path).read_text(encoding="utf-8")).text
+    assert "test group 'liquid' lies beyond the training data in 100 % of its configurations" in text
+    assert "test group 'bulk'" not in text
+
+
 def test_report_needs_no_other_file(report: Path):
     text = report.read_text(encoding="utf-8")
     page = Page(text)
@@ -238,7 +323,7 @@ def flat(part: PointwiseTable) -> PointwiseTable:
     """A table whose members all agree with each other and with the truth."""
     zero = np.zeros(len(part))
     return PointwiseTable(
-        part.identifier, part.group, part.kind, zero, zero, zero, zero, zero, zero, part.is_roundoff
+        part.identifier, part.group, part.kind, zero, zero, zero, zero, zero, zero, zero, part.is_roundoff
     )
 
 

@@ -19,7 +19,15 @@ from snapuq.report.tables import (
     property_row,
     write_pointwise_csv,
 )
-from snapuq.report.text import decimals, display_unit, fixed, member_ranges, number, percent
+from snapuq.report.text import (
+    decimals,
+    display_unit,
+    fixed,
+    member_ranges,
+    number,
+    percent,
+    percent_range,
+)
 from snapuq.units import GPA_PER_EV_A3
 
 
@@ -75,6 +83,11 @@ def test_number(value, digits, text):
 )
 def test_percent_never_rounds_to_none_or_all(share, text):
     assert percent(share) == text
+
+
+def test_percent_range_names_the_unit_once():
+    assert percent_range(0.005, 0.012) == "0.50 to 1.2 %"
+    assert percent_range(0.0, 1.0) == "0 to 100 %"
 
 
 def test_decimals_follow_the_spread():
@@ -174,6 +187,7 @@ def metric(kind: RowKind, group: str | None, rmse: float | None = 0.01) -> Point
         0.02,
         0.68,
         0.95,
+        0.125,
     )
 
 
@@ -183,6 +197,7 @@ def test_metric_rows_carry_units():
     }
     assert rows["Root mean square error"] == ("10.0 meV/atom", f"{0.01 * GPA_PER_EV_A3:.2f} GPa")
     assert rows["Envelope violation"] == ("2.2 %", "2.2 %")
+    assert rows["Beyond the training data"] == ("12.5 %", "12.5 %")
     assert rows["its 95 % interval"][0] == "1.4 % to 3.3 %"
     assert metric_rows([metric(RowKind.FORCE, None, rmse=None)])[1].values == ("–",)
 
@@ -201,4 +216,5 @@ def test_csv_round_trip(tmp_path: Path):
     assert float(rows[0]["rmse"]) == pytest.approx(0.01 * GPA_PER_EV_A3, rel=1e-9)
     assert rows[1]["rmse"] == ""
     assert rows[0]["n_violations"] == "22"
+    assert rows[0]["extrapolates"] == "0.125"
     assert [p.name for p in tmp_path.iterdir()] == [path.name]

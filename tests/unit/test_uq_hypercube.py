@@ -11,9 +11,12 @@ from polynomial import blocks, columns, stream
 
 from snapuq.core.potential import ReferencePair
 from snapuq.errors import InputError
-from snapuq.uq.calibrate import assign_folds, critical_quantile
+from snapuq.uq.calibrate import critical_quantile
+from snapuq.uq.crossval import assign_folds
 from snapuq.uq.hypercube import HypercubePosterior, fit_hypercube
-from snapuq.uq.streaming import least_squares
+from snapuq.uq.leastsquares import fold_factors, merge_all
+from snapuq.uq.leverage import LeverageScale
+from snapuq.uq.rules import RULES
 
 REFERENCE = ReferencePair("zbl 4.0 4.8", ("* * 74 74",))
 
@@ -22,11 +25,11 @@ def posterior(rule: str = "block", violation: float | None = 0.02, n: int = 300)
     s = stream(blocks(n, seed=11))
     return fit_hypercube(
         s,
-        least_squares(s),
-        rule=rule,
+        RULES[rule].solve(s, merge_all(list(fold_factors(s).values()))),
+        rule=RULES[rule],
         settings=columns(),
         reference=REFERENCE,
-        mean_leverages={1: 0.1},
+        leverage=LeverageScale((0.1, 0.1, 0.0), (1.0, 1.0, 0.0)),
         violation=violation,
         seed=1,
     )
@@ -45,9 +48,8 @@ def test_calibrated_envelope_holds_unseen_data_at_the_target() -> None:
     # 300 training configurations pin a 2 % violation to within about a factor of three.
     assert 0.005 < np.mean(found) < 0.06
     expected = post.diagnostics["calibration"]
-    assert np.isclose(
-        0.5 * (expected["violation_energy"] + expected["violation_force"]), 0.02, atol=1.0 / 300
-    )
+    mean = 0.5 * (expected["energy"]["violation"] + expected["force"]["violation"])
+    assert np.isclose(mean, 0.02, atol=1.0 / 300)
 
 
 def test_uncalibrated_scale_is_one() -> None:
@@ -83,7 +85,7 @@ def test_same_seed_same_members_and_exactly_as_many() -> None:
         post.sample(0, 1)
 
 
-@pytest.mark.parametrize("rule", ["block", "pointwise"])
+@pytest.mark.parametrize("rule", sorted(RULES))
 def test_file_round_trip(tmp_path: Path, rule: str) -> None:
     post = posterior(rule)
     post.save(tmp_path / "posterior.h5")

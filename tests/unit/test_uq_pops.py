@@ -11,14 +11,16 @@ from polynomial import blocks, stream
 from popsregression import POPSRegression
 
 from snapuq.core.design import DesignBlock
+from snapuq.uq.leastsquares import LeastSquares, least_squares
 from snapuq.uq.pops import (
-    RULES,
+    ISOTROPIC_SHARE,
+    SCATTER_POWER,
+    block_box,
     block_corrections,
-    fit_box,
+    pointwise_box,
     pointwise_corrections,
     softness,
 )
-from snapuq.uq.streaming import LeastSquares, least_squares
 
 # The bar of the published form: a correction hits its own point to 1e-8 of the residual.
 OWN_POINT = 1.0e-8
@@ -35,7 +37,7 @@ def test_pointwise_optimum_hits_its_own_point() -> None:
     for item in items:
         rows, target = item.weighted()
         residual = target - rows @ fit.theta
-        shift = pointwise_corrections(item, fit) @ fit.whitener.T
+        shift = pointwise_corrections([item], fit) @ fit.whitener.T
         assert np.all(np.abs(np.einsum("ip,ip->i", rows, shift) - residual) <= OWN_POINT * np.abs(residual))
 
 
@@ -52,7 +54,7 @@ def test_pointwise_optimum_is_the_constrained_minimiser_of_the_loss() -> None:
         constraints=[constraint],
         options={"ftol": 1e-14},
     )
-    expected = fit.theta + (pointwise_corrections(items[0], fit) @ fit.whitener.T)[1]
+    expected = fit.theta + (pointwise_corrections(items[:1], fit) @ fit.whitener.T)[1]
     # SLSQP stops at about the square root of its tolerance.
     assert np.allclose(found.x, expected, atol=1e-5)
 
@@ -75,10 +77,10 @@ def test_corrections_agree_with_popsregression() -> None:
     )
     fit = least_squares(stream([*items, prior]))
     assert np.allclose(fit.theta, peer.coef_, rtol=1e-8)
-    ours = np.concatenate([pointwise_corrections(b, fit) for b in items]) @ fit.whitener.T
+    ours = pointwise_corrections(items, fit) @ fit.whitener.T
     assert np.allclose(ours, peer._pointwise_correction, rtol=1e-6, atol=1e-9)
     lower, upper = peer._hypercube_bounds
-    box = fit_box(stream(items), fit, RULES["pointwise"])
+    box = pointwise_box(stream(items), fit)
     # Axes agree up to sign, so compare the set of box widths.
     assert np.allclose(np.sort(box.high - box.low), np.sort(upper - lower), rtol=1e-6)
 
@@ -91,7 +93,7 @@ def test_block_correction_without_softness_fits_the_whole_configuration(
     monkeypatch.setattr("snapuq.uq.pops.SOFTNESS", 1e-13)
     for item in items[:10]:
         rows, target = item.weighted()
-        shift = fit.whitener @ block_corrections(item, fit)[0]
+        shift = fit.whitener @ block_corrections([item], fit)[0]
         # Nearly parallel rows leave a remainder of about tau over the smallest eigenvalue of G.
         assert np.allclose(rows @ (fit.theta + shift), target, atol=1e-6)
 
@@ -104,22 +106,57 @@ def test_both_forms_of_the_block_solve_agree() -> None:
     z, residual = rows @ fit.whitener, target - rows @ fit.theta
     gram = z @ z.T + softness(fit) * np.eye(len(z))
     assert len(z) > fit.rank
-    assert np.allclose(block_corrections(item, fit)[0], z.T @ np.linalg.solve(gram, residual), atol=1e-12)
+    assert np.allclose(block_corrections([item], fit)[0], z.T @ np.linalg.solve(gram, residual), atol=1e-12)
 
 
-@pytest.mark.parametrize("rule", sorted(RULES))
-def test_every_correction_lies_in_the_box(rule: str) -> None:
+def test_every_pointwise_correction_lies_in_the_smallest_box() -> None:
     items = blocks(80, seed=6)
     fit = least_squares(stream(items))
-    box = fit_box(stream(items), fit, RULES[rule])
-    shifts = np.concatenate([RULES[rule].corrections(b, fit) for b in items]) @ fit.whitener.T
+    box = pointwise_box(stream(items), fit)
+    shifts = pointwise_corrections(items, fit) @ fit.whitener.T
     along = np.linalg.lstsq(box.axes, shifts.T, rcond=None)[0].T
     slack = 1e-9 * (box.high - box.low).max()
     assert (along >= box.low - slack).all()
     assert (along <= box.high + slack).all()
-    touched = np.isclose(along.min(axis=0), box.low, atol=slack)
-    assert touched.all(), "the box is not the smallest"
-    assert box.n_corrections == (len(items) if rule == "block" else sum(len(b.rows) for b in items))
+    assert np.isclose(along.min(axis=0), box.low, atol=slack).all(), "the box is not the smallest"
+    assert box.n_corrections == sum(len(b.rows) for b in items)
+
+
+def test_block_box_has_the_covariance_of_the_robust_scatter() -> None:
+    items = blocks(80, seed=6)
+    fit = least_squares(stream(items))
+    box = block_box(stream(items), fit)
+    d = block_corrections(items, fit)
+    length = np.linalg.norm(d, axis=1) ** SCATTER_POWER
+    scatter = sum(np.outer(x, x) / w for x, w in zip(d, length, strict=True)) / len(d) * length.mean()
+    scatter = (1 - ISOTROPIC_SHARE) * scatter + ISOTROPIC_SHARE * np.trace(scatter) / 6 * np.eye(6)
+    # A uniform number in [-a, a] has the variance a^2 / 3.
+    covariance = box.axes @ np.diag(box.high**2 / 3.0) @ box.axes.T
+    expected = fit.whitener @ scatter @ fit.whitener.T
+    assert np.allclose(covariance, expected, rtol=1e-9, atol=1e-9 * np.abs(expected).max())
+    assert np.array_equal(box.low, -box.high)
+    assert box.n_corrections == len(items)
+
+
+def test_an_outlier_moves_the_box_less_than_a_covariance(monkeypatch: pytest.MonkeyPatch) -> None:
+    items = blocks(80, seed=6)
+    odd = [replace(items[0], target=items[0].target + 100.0), *items[1:]]
+
+    def growth() -> float:
+        plain, moved = (block_box(stream(x), least_squares(stream(x))) for x in (items, odd))
+        return float(moved.high.max() / plain.high.max())
+
+    robust = growth()
+    monkeypatch.setattr("snapuq.uq.pops.SCATTER_POWER", 0.0)
+    assert robust < 0.8 * growth()
+
+
+def test_block_box_of_scaled_errors_scales() -> None:
+    items = blocks(50, seed=9)
+    fit = least_squares(stream(items))
+    twice = [replace(b, target=2 * b.target) for b in items]
+    a, b = block_box(stream(items), fit), block_box(stream(twice), least_squares(stream(twice)))
+    assert np.allclose(b.high, 2 * a.high, rtol=1e-8)
 
 
 def test_rows_without_leverage_have_no_correction() -> None:
@@ -127,15 +164,15 @@ def test_rows_without_leverage_have_no_correction() -> None:
     fit = least_squares(stream(items))
     zero = items[0]
     object.__setattr__(zero, "rows", np.where(np.arange(len(zero.rows))[:, None] == 2, 0.0, zero.rows))
-    assert len(pointwise_corrections(zero, fit)) == len(zero.rows) - 1
-    assert len(pointwise_corrections(zero, fit) @ fit.whitener.T) == len(zero.rows) - 1
+    assert len(pointwise_corrections([zero], fit)) == len(zero.rows) - 1
+    assert len(pointwise_corrections([zero], fit) @ fit.whitener.T) == len(zero.rows) - 1
 
 
 def test_dropped_variance_is_reported() -> None:
     items = blocks(80, seed=8)
     fit = least_squares(stream(items))
     wide = LeastSquares(fit.theta, fit.whitener * np.r_[1e-9, np.ones(5)], fit.n_rows, fit.condition)
-    box = fit_box(stream(items), wide, RULES["pointwise"])
+    box = pointwise_box(stream(items), wide)
     assert box.axes.shape[1] < 6
     assert 0 <= box.dropped_variance < 1e-7
-    assert fit_box(stream(items), fit, RULES["block"]).dropped_variance == 0.0
+    assert block_box(stream(items), fit).dropped_variance == 0.0

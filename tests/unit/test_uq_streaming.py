@@ -7,11 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import scipy.linalg
+from hypothesis import given
+from hypothesis import strategies as st
 from polynomial import blocks, stream
 
 from snapuq.core.design import DesignBlock
 from snapuq.errors import InputError
-from snapuq.uq.streaming import RANK_TOLERANCE, DesignStream, least_squares
+from snapuq.uq.leastsquares import RANK_TOLERANCE, fold_factors, least_squares, merge_all
+from snapuq.uq.streaming import DesignStream, plan_lanes
 
 # Two orthogonal factorisations of the same matrix agree to round-off times its condition number (< 1e3).
 PREDICTION_TOLERANCE = 1.0e-10
@@ -78,9 +81,52 @@ def test_rows_of_weight_zero_do_not_count() -> None:
     assert np.array_equal(least_squares(stream(spoilt)).theta, least_squares(stream(wrong)).theta)
 
 
-def test_fewer_rows_than_columns_is_refused() -> None:
-    with pytest.raises(InputError, match="more parameters than rows: 6 columns but 4 training rows"):
-        least_squares(stream(blocks(1, seed=7), folds=1))
+def test_fewer_rows_than_columns_give_the_solution_of_least_norm_in_scaled_columns() -> None:
+    items = blocks(1, seed=7)
+    rows, target = whole(items)
+    fit = least_squares(stream(items, folds=1))
+    norms = np.linalg.norm(rows, axis=0)
+    expected = scipy.linalg.lstsq(rows / norms, target)[0] / norms
+    assert fit.rank == 4
+    assert np.allclose(fit.theta, expected, rtol=1e-8)
+
+
+def test_lanes_cover_every_chunk_once_whatever_their_number() -> None:
+    items = blocks(90, seed=10)
+    expected = whole(items)[0].sum(axis=0)
+    for n_lanes in (1, 2, 3, 8, 64):
+        s = replace(stream(items), n_lanes=n_lanes)
+        found = s.reduce(lambda bs: sum(b.weighted()[0].sum(axis=0) for b in bs), np.add)
+        assert np.allclose(found, expected, rtol=1e-12)
+        assert np.allclose(least_squares(s).theta, least_squares(stream(items)).theta, atol=1e-11)
+
+
+def test_merging_factors_equals_factoring_the_stacked_rows() -> None:
+    items = blocks(60, seed=11)
+    factors = fold_factors(stream(items))
+    rows, target = whole(items)
+    expected = np.linalg.qr(np.column_stack([rows, target]), mode="r")
+    merged = merge_all(list(factors.values()))
+    assert merged.n_rows == len(rows)
+    assert np.allclose(np.abs(merged.triangle), np.abs(expected), atol=1e-11)
+    # The factors are used again for other subsets of folds, so merging leaves them alone.
+    again = merge_all(list(factors.values()))
+    assert np.array_equal(merged.triangle, again.triangle)
+
+
+def test_whitening_by_triangle_equals_the_plain_product() -> None:
+    items = blocks(60, seed=12)
+    fit = least_squares(stream(items))
+    rows, _ = whole(items)
+    before = rows.copy()
+    assert np.allclose(fit.whiten(rows), rows @ fit.whitener, atol=1e-12)
+    assert np.array_equal(rows, before)
+    assert fit.whiten(rows[:0]).shape == (0, 6)
+
+
+@given(n_rows=st.integers(0, 10**9), n_columns=st.integers(1, 20_000), n_chunks=st.integers(1, 10**6))
+def test_lanes_are_planned_from_the_problem_alone(n_rows: int, n_columns: int, n_chunks: int) -> None:
+    assert 1 <= plan_lanes(n_rows, n_columns, n_chunks) <= min(n_chunks, 64)
 
 
 def test_infinite_row_names_the_configuration() -> None:
@@ -92,10 +138,12 @@ def test_infinite_row_names_the_configuration() -> None:
         least_squares(stream(items))
 
 
-def test_subset_keeps_whole_folds() -> None:
+def test_folds_are_kept_and_left_out_whole() -> None:
     full: DesignStream = stream(blocks(50, seed=9))
-    kept = full.subset(lambda fold: fold != 2)
-    names = {b.identifier for c in kept.chunks.values() for b in c}
-    dropped = {b.identifier for i, c in full.chunks.items() for b in c if full.folds[i] == 2}
-    assert len(names) == 40
-    assert not names & dropped
+
+    def names(part: DesignStream) -> set[str]:
+        return {b.identifier for i in part.held for b in part.chunks[i]}
+
+    assert len(names(full.without(2))) == 40
+    assert len(names(full.only(2))) == 10
+    assert names(full.without(2)) | names(full.only(2)) == names(full)

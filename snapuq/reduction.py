@@ -1,0 +1,126 @@
+"""Combine partial results in an order fixed by the data, never by the number of ranks.
+
+Work is cut into chunks and chunks are dealt out to lanes: chunk i belongs to lane i modulo the number of
+lanes. Lane l belongs to one rank; its chunks are taken in order, and lanes are combined along a binary tree.
+The serial form is here; `snapuq.parallel.Ranks` adds the other ranks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar, cast
+
+T = TypeVar("T")
+
+
+class Reducer:
+    """Reductions over one rank, and the base of those over many."""
+
+    rank: int = 0
+    size: int = 1
+
+    def owner(self, lane: int, n_lanes: int) -> int:
+        """Rank that works on a lane; neighbouring lanes share a rank, so that most combinations are local.
+
+        Parameters
+        ----------
+        lane : int
+            The lane.
+        n_lanes : int
+            Number of lanes.
+
+        Returns
+        -------
+        int
+            The rank.
+        """
+        return lane * self.size // n_lanes
+
+    def holds(self, chunk: int, n_lanes: int) -> bool:
+        """Tell whether this rank works on a chunk.
+
+        Parameters
+        ----------
+        chunk : int
+            Index of the chunk.
+        n_lanes : int
+            Number of lanes.
+
+        Returns
+        -------
+        bool
+            True on one rank alone.
+        """
+        return self.owner(chunk % n_lanes, n_lanes) == self.rank
+
+    def tree(
+        self, leaf: Callable[[int], T], lanes: Sequence[int], n_lanes: int, combine: Callable[[T, T], T]
+    ) -> T:
+        """Combine one result per lane along a fixed binary tree, depth first.
+
+        At most the logarithm of the number of lanes results are held at a time.
+
+        Parameters
+        ----------
+        leaf : callable
+            Gives the result of a lane; called once for each lane of this rank.
+        lanes : sequence of int
+            Lanes that take part, ascending.
+        n_lanes : int
+            Number of all lanes.
+        combine : callable
+            Combines the results of two neighbouring sub-trees, left first; may change both.
+
+        Returns
+        -------
+        object
+            The result, the same on every rank.
+        """
+        owners = [self.owner(lane, n_lanes) for lane in lanes]
+
+        def node(start: int, stop: int) -> T | None:
+            if not owners[start] <= self.rank <= owners[stop - 1]:
+                return None
+            if stop - start == 1:
+                return leaf(lanes[start])
+            middle = start + (1 << (stop - start - 1).bit_length() - 1)
+            left, right = node(start, middle), node(middle, stop)
+            here, there = owners[start], owners[middle]
+            if self.rank == there and here != there:
+                self._send(right, here, middle)
+            if self.rank != here:
+                return None
+            if here != there:
+                right = self._receive(there, middle)
+            return combine(cast(T, left), cast(T, right))
+
+        return cast(T, self._broadcast(node(0, len(lanes)), owners[0]))
+
+    def concatenate(self, parts: Mapping[int, T], order: Sequence[int]) -> Sequence[T]:
+        """Gather the parts of all ranks.
+
+        Parameters
+        ----------
+        parts : Mapping
+            Chunk index to part, for the chunks of this rank.
+        order : sequence of int
+            Chunks that take part, over all ranks.
+
+        Returns
+        -------
+        sequence
+            All parts in this order, on every rank.
+        """
+        return [parts[i] for i in order]
+
+    def _send(self, value: Any, rank: int, tag: int) -> None:
+        raise NotImplementedError("there is one rank")
+
+    def _receive(self, rank: int, tag: int) -> Any:
+        raise NotImplementedError("there is one rank")
+
+    def _broadcast(self, value: Any, root: int) -> Any:
+        return value
+
+
+SERIAL_REDUCER = Reducer()
