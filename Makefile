@@ -23,7 +23,7 @@ help:
 	@echo "make test    all tests, on the real LAMMPS and under mpirun"
 	@echo "make lint    ruff, mypy, import rules, docstrings, and no torch"
 	@echo "make bench   benchmarks against named peers, quick form"
-	@echo "make docs    API reference in docs/html"
+	@echo "make docs    manual and API reference in docs/html"
 	@echo "make venv    the environment alone;   make clean   remove what was made here"
 
 venv: $(STAMP)
@@ -72,8 +72,9 @@ bench: $(STAMP)
 docs: $(STAMP)
 	@echo "== API reference"
 	$(BIN)/sphinx-apidoc -q --force --separate --module-first -o docs/source snapuq
+	cp docs_src/*.rst docs/source/
 	$(BIN)/sphinx-build --quiet -b html -c docs_src docs/source docs/html
-	@echo "== Open docs/html/modules.html"
+	@echo "== Open docs/html/index.html"
 
 clean:
 	rm -rf .venv docs dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -90,6 +90,8 @@ def campaign(
         },
         "fit": {"posterior": rule},
     }
+    if rule == "block":
+        data["fit"]["calibrate"] = {"groups": False}  # not looked at here
     data["dataset"] |= {"generate": GENERATED} if path is None else {"path": str(Path(path).resolve())}
     if chosen.exclude is not None:
         data["dataset"]["exclude"] = {"max_energy_above_minimum": chosen.exclude}

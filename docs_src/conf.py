@@ -1,8 +1,8 @@
-"""Sphinx settings of the API reference, which `make docs` writes from the docstrings."""
+"""Sphinx settings of the manual and of the API reference, which `make docs` writes from the docstrings."""
 
 project = "snapuq"
 copyright = "the snapuq developers"
-root_doc = "modules"
+root_doc = "index"
 extensions = ["sphinx.ext.autodoc", "numpydoc"]
 numpydoc_show_class_members = False
 html_theme = "alabaster"

@@ -188,9 +188,13 @@ def extrapolating_groups(table: PointwiseTable) -> tuple[tuple[str, float], ...]
     Returns
     -------
     tuple of (str, float)
-        Group and its share of such configurations, all kinds of rows together; in alphabetical order.
+        Group and its share of such configurations, by their energies where there are any; in alphabetical
+        order.
     """
-    shares = {str(g): extrapolating_share(table.select(table.group == g)) for g in np.unique(table.group)}
+    # Among hundreds of force rows one is easily a little beyond; the energy speaks for the configuration.
+    energies = table.kind == RowKind.ENERGY
+    told = table.select(energies) if energies.any() else table
+    shares = {str(g): extrapolating_share(told.select(told.group == g)) for g in np.unique(told.group)}
     return tuple((g, s) for g, s in shares.items() if s is not None and s > MOST_EXTRAPOLATE)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from snapuq.analysis.expectation import violation_of
 from snapuq.core.design import RowKind
 from snapuq.report.text import KINDS, MISSING, number, percent
-from snapuq.uq.trust import DOUBTFUL_EXTRAPOLATION, DOUBTFUL_VIOLATION
+from snapuq.uq.trust import is_doubtful
 
 # Lists longer than this are shown by their first entries and their length.
 _LONGEST_LIST = 24
@@ -154,21 +154,17 @@ def group_rows(groups: Sequence[Mapping[str, Any]]) -> tuple[GroupRow, ...]:
     tuple of GroupRow
         In the same order.
     """
-    rows = []
-    for g in groups:
-        violations = (g["violation_energy"], g["violation_force"])
-        doubtful = max(v or 0.0 for v in violations) > DOUBTFUL_VIOLATION
-        rows.append(
-            GroupRow(
-                str(g["group"]),
-                f"{g['n_configurations']:,}",
-                (percent(violations[0]), percent(violations[1])),
-                (number(g["ratio_energy"], 2), number(g["ratio_force"], 2)),
-                percent(g["extrapolates"]),
-                doubtful or g["extrapolates"] > DOUBTFUL_EXTRAPOLATION,
-            )
+    return tuple(
+        GroupRow(
+            str(g["group"]),
+            f"{g['n_configurations']:,}",
+            (percent(g["violation_energy"]), percent(g["violation_force"])),
+            (number(g["ratio_energy"], 2), number(g["ratio_force"], 2)),
+            percent(g["extrapolates"]),
+            is_doubtful(g),
         )
-    return tuple(rows)
+        for g in groups
+    )
 
 
 def fit_rows(found: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:

@@ -50,14 +50,31 @@ def warnings_of(found: Mapping[str, Any], settings: SnapSettings) -> list[str]:
     return texts
 
 
+def is_doubtful(group: Mapping[str, Any]) -> bool:
+    """Tell whether a fit to the other groups fails to cover a group.
+
+    Parameters
+    ----------
+    group : Mapping
+        A `snapuq.uq.calibrate.GroupExpected` as plain data.
+
+    Returns
+    -------
+    bool
+        True when too much of it is outside the envelope, or beyond the others' leverage.
+    """
+    outside = max(group["violation_energy"] or 0.0, group["violation_force"] or 0.0)
+    return outside > DOUBTFUL_VIOLATION or bool(group["extrapolates"] > DOUBTFUL_EXTRAPOLATION)
+
+
 def _about_data(found: Mapping[str, Any]) -> list[str]:
     texts = []
     configurations, columns = found["n_configurations"], found["n_columns"]
     if configurations < columns:
         texts.append(
-            f"{configurations} training configurations for {columns} coefficients: directions outside "
-            "the box of their corrections carry next to no uncertainty; add data, or use a smaller twojmax "
-            "or linear SNAP"
+            f"{configurations} training configurations for {columns} coefficients: combinations of "
+            "coefficients that no configuration corrects carry next to no uncertainty; add data, or use a "
+            "smaller twojmax or linear SNAP"
         )
     if found["rank"] < columns:
         texts.append(
@@ -80,12 +97,7 @@ def _about_calibration(found: Mapping[str, Any]) -> list[str]:
             f"the folds of the cross-validation alone would ask for scales of {min(alone):.3g} to "
             f"{max(alone):.3g}: a few configurations decide, and the envelope may be too wide for the others"
         )
-    doubtful = [
-        group["group"]
-        for group in found["left_out_groups"]
-        if max(group["violation_energy"] or 0.0, group["violation_force"] or 0.0) > DOUBTFUL_VIOLATION
-        or group["extrapolates"] > DOUBTFUL_EXTRAPOLATION
-    ]
+    doubtful = [group["group"] for group in found["left_out_groups"] if is_doubtful(group)]
     if doubtful:
         texts.append(
             f"left out in turn, these groups are not covered by a fit to the others: {', '.join(doubtful)}; "
