@@ -19,22 +19,22 @@ class Reducer:
     rank: int = 0
     size: int = 1
 
-    def owner(self, lane: int, n_lanes: int) -> int:
-        """Rank that works on a lane; neighbouring lanes share a rank, so that most combinations are local.
+    def owner(self, lane: int) -> int:
+        """Rank that works on a lane; neighbouring lanes have different ranks.
+
+        The chunks of a fold are neighbours, so this shares out single folds as well.
 
         Parameters
         ----------
         lane : int
             The lane.
-        n_lanes : int
-            Number of lanes.
 
         Returns
         -------
         int
             The rank.
         """
-        return lane * self.size // n_lanes
+        return lane % self.size
 
     def holds(self, chunk: int, n_lanes: int) -> bool:
         """Tell whether this rank works on a chunk.
@@ -51,11 +51,9 @@ class Reducer:
         bool
             True on one rank alone.
         """
-        return self.owner(chunk % n_lanes, n_lanes) == self.rank
+        return self.owner(chunk % n_lanes) == self.rank
 
-    def tree(
-        self, leaf: Callable[[int], T], lanes: Sequence[int], n_lanes: int, combine: Callable[[T, T], T]
-    ) -> T:
+    def tree(self, leaf: Callable[[int], T], lanes: Sequence[int], combine: Callable[[T, T], T]) -> T:
         """Combine one result per lane along a fixed binary tree, depth first.
 
         At most the logarithm of the number of lanes results are held at a time.
@@ -66,8 +64,6 @@ class Reducer:
             Gives the result of a lane; called once for each lane of this rank.
         lanes : sequence of int
             Lanes that take part, ascending.
-        n_lanes : int
-            Number of all lanes.
         combine : callable
             Combines the results of two neighbouring sub-trees, left first; may change both.
 
@@ -76,10 +72,10 @@ class Reducer:
         object
             The result, the same on every rank.
         """
-        owners = [self.owner(lane, n_lanes) for lane in lanes]
+        owners = [self.owner(lane) for lane in lanes]
 
         def node(start: int, stop: int) -> T | None:
-            if not owners[start] <= self.rank <= owners[stop - 1]:
+            if self.rank not in owners[start:stop]:
                 return None
             if stop - start == 1:
                 return leaf(lanes[start])

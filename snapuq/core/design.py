@@ -75,5 +75,8 @@ class DesignBlock:
             Weighted targets.
         """
         keep = self.weight > 0
+        if keep.all():  # spares a copy
+            root = np.sqrt(self.weight)
+            return self.rows * root[:, None], self.target * root
         root = np.sqrt(self.weight[keep])
         return self.rows[keep] * root[:, None], self.target[keep] * root

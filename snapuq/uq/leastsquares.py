@@ -76,13 +76,15 @@ class LeastSquares:
         square = self.whitener.shape[0] == self.whitener.shape[1]
         return np.asfortranarray(self.whitener) if square and not np.tril(self.whitener, -1).any() else None
 
-    def whiten(self, rows: Array) -> Array:
+    def whiten(self, rows: Array, overwrite: bool = False) -> Array:
         """Map rows to coordinates in which the loss is a sphere.
 
         Parameters
         ----------
         rows : ndarray, shape (R, P)
             Rows of the design, weighted or not.
+        overwrite : bool
+            Whether the memory of `rows` may be used for the result.
 
         Returns
         -------
@@ -91,7 +93,9 @@ class LeastSquares:
         """
         if self._triangle is None:
             return np.asarray(rows @ self.whitener)
-        return np.asarray(blas.dtrmm(1.0, self._triangle, rows.T, lower=0, trans_a=1).T)
+        return np.asarray(
+            blas.dtrmm(1.0, self._triangle, rows.T, lower=0, trans_a=1, overwrite_b=overwrite).T
+        )
 
 
 def triangular_factor(stream: DesignStream) -> Factor:

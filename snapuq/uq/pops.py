@@ -104,7 +104,7 @@ def whitened(blocks: Sequence[DesignBlock], fit: LeastSquares) -> Iterator[tuple
         rows = np.concatenate([rows for rows, _ in parts])
         residual = np.concatenate([target for _, target in parts]) - rows @ fit.theta
         # One product for the whole group: single configurations are too small for BLAS.
-        z = fit.whiten(rows)
+        z = fit.whiten(rows, overwrite=True)
         start = 0
         for part, _ in parts:
             stop = start + len(part)

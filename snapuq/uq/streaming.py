@@ -128,7 +128,7 @@ class DesignStream:
             assert state is not None
             return state
 
-        return self.reducer.tree(lane, sorted(members), self.n_lanes, combine)
+        return self.reducer.tree(lane, sorted(members), combine)
 
     def reduce(self, leaf: Leaf[Array], combine: Callable[[Array, Array], Array]) -> Array:
         """Apply `leaf` to every chunk and combine the results in a fixed order.

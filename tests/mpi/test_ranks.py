@@ -44,7 +44,7 @@ from snapuq.parallel import world
 ranks = world()
 order = [0, 2, 3, 4, 5, 7, 8, 9, 11]
 value = lambda i: np.float64(0.1) * i + 1e16 * (-1) ** i
-total = ranks.tree(value, order, 12, lambda a, b: a + b)
+total = ranks.tree(value, order, lambda a, b: a + b)
 listed = ranks.concatenate({i: value(i) for i in order if ranks.holds(i, 12)}, order)
 if ranks.is_root:
     print(total.hex(), [float(x).hex() for x in listed])
