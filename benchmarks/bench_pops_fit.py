@@ -30,9 +30,10 @@ from snapuq.uq.popsregression import POINT_RULES, choose_points, fit_points
 from snapuq.uq.rows import Table, table_stream
 from snapuq.uq.streaming import DesignStream
 
-# Coefficients, corrections and bounds agree to this fraction of the largest: popsregression multiplies with
-# an explicit inverse, whose condition number is that of the design squared, 1e14 and more but for the prior.
-AGREEMENT = 1.0e-6
+# Coefficients and corrections agree to 2e-7 of the largest at full size: popsregression multiplies with an
+# explicit inverse, whose condition number is that of the design squared. Bounds along axes of nearly equal
+# eigenvalues amplify that to 3e-6, where two forms of ours, in memory and streamed, agree to 6e-10.
+AGREEMENT = 1.0e-5
 RULE = "popsregression-0.4"
 # Rows whose corrections are compared, and rows of a chunk of the file.
 COMPARED = 500
