@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import time
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ import typer
 
 from snapuq import __version__
 from snapuq.errors import InputError, SnapuqError, nearest
+from snapuq.units import seconds
 
 if TYPE_CHECKING:
     from snapuq.config import CampaignConfig
@@ -23,9 +25,12 @@ STAGES = ("fit", "sample", "export", "evaluate", "campaign", "report")
 #: One BLAS thread per rank: identical bits at any rank count, and no oversubscribed cores.
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 #: Errors of the operating system that the user can cure.
-_CURABLE = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
+_CURABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS}
 USER_ERROR = 2
+INCOMPLETE = 3
 INTERRUPTED = 130
+#: Limits of wall-clock time count from here.
+_STARTED = time.monotonic()
 
 app = typer.Typer(
     add_completion=False,
@@ -45,6 +50,12 @@ Output = Annotated[
     Path | None, typer.Option("--output", "-o", metavar="FOLDER", help="Output folder [runs/<name>].")
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and its cost; run nothing.")]
+TimeLimit = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TIME", help="Stop a campaign in time, as in '3 h 50 min' or 3:50:00; run again to go on."
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
 
 
@@ -107,9 +118,10 @@ def _run(
     output: Output = None,
     dry_run: DryRun = False,
     quiet: Quiet = False,
+    time_limit: TimeLimit = None,
 ) -> None:
     """Do everything: fit, sample, export, evaluate, campaign, report."""
-    _stages(STAGES, file, overrides, output, dry_run, quiet)
+    _stages(STAGES, file, overrides, output, dry_run, quiet, time_limit)
 
 
 @app.command("fit")
@@ -155,9 +167,10 @@ def _campaign(
     output: Output = None,
     dry_run: DryRun = False,
     quiet: Quiet = False,
+    time_limit: TimeLimit = None,
 ) -> None:
     """Compute the properties of the MLE and of every member."""
-    _stages(("campaign",), file, overrides, output, dry_run, quiet)
+    _stages(("campaign",), file, overrides, output, dry_run, quiet, time_limit)
 
 
 @app.command("export")
@@ -170,6 +183,21 @@ def _export(
 ) -> None:
     """Write the potentials for LAMMPS (potentials/)."""
     _stages(("export",), file, overrides, output, dry_run, quiet)
+
+
+@app.command("status")
+def _status(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")],
+    quiet: Quiet = False,
+) -> None:
+    """Tell how far a campaign is, running or not; exit status 3 if tasks are left."""
+    from snapuq import pipeline
+
+    lines, is_complete = pipeline.describe_status(folder)
+    if not quiet:
+        _echo("\n".join(lines))
+    if not is_complete:
+        raise typer.Exit(INCOMPLETE)
 
 
 @app.command("report")
@@ -228,14 +256,23 @@ def _stages(
     output: Path | None,
     dry_run: bool,
     quiet: bool,
+    time_limit: str | None = None,
 ) -> None:
+    deadline = None if time_limit is None else _STARTED + _seconds(time_limit)
     config = _load(file, overrides, output)
     from snapuq import pipeline
 
     if dry_run:
         _echo(pipeline.dry_run(config))
     else:
-        pipeline.execute(config, stages=stages, quiet=quiet)
+        pipeline.execute(config, stages=stages, quiet=quiet, deadline=deadline)
+
+
+def _seconds(text: str) -> float:
+    try:
+        return seconds(text)
+    except ValueError as error:
+        raise InputError(str(error), key="--time-limit") from error
 
 
 def _echo(text: object) -> None:
@@ -257,7 +294,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     -------
     int
         Exit status: 0, 1 (a bug, or ``doctor`` found something missing), 2 (bad input or
-        environment), 130 (interrupted).
+        environment), 3 (``status``: tasks are left), 130 (interrupted).
     """
     for name in _THREAD_VARIABLES:
         os.environ.setdefault(name, "1")

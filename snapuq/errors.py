@@ -64,6 +64,20 @@ class EnvironmentProblem(SnapuqError):
     """Something that must be installed or set up is missing; the text holds the remedy."""
 
 
+class Stopped(Exception):
+    """A campaign stopped because it was asked to; its state is saved.
+
+    Parameters
+    ----------
+    reason : str
+        Name of a signal, or ``time limit``.
+    """
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(reason)
+
+
 class SimulationError(SnapuqError):
     """A simulation gave no trustworthy result; counted and named, never dropped.
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from snapuq.errors import EnvironmentProblem
@@ -19,6 +23,8 @@ _LAUNCHER_SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "PMIX_SIZE")
 _LAUNCHER_RANKS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "PMIX_RANK", "SLURM_PROCID")
 #: Seconds between the last word on stderr and the end of all ranks.
 ABORT_DELAY = 1.0
+# From the creation of MPI's shared memory to its mapping, even on a busy machine.
+_STARTING_SECONDS = 5.0
 
 
 class Ranks(Reducer):
@@ -128,6 +134,16 @@ class Ranks(Reducer):
                 everything.update(other)
         return super().concatenate(everything, order)
 
+    def mailbox(self) -> Mailbox:
+        """Open a mailbox on every rank; collective.
+
+        Returns
+        -------
+        Mailbox
+            For small messages between any two ranks.
+        """
+        return Mailbox(None if self._comm is None else self._comm.Dup(), self.rank)
+
     def _send(self, value: Any, rank: int, tag: int) -> None:
         self._comm.send(value, dest=rank, tag=tag)
 
@@ -136,6 +152,72 @@ class Ranks(Reducer):
 
     def _broadcast(self, value: Any, root: int) -> Any:
         return value if self._comm is None else self._comm.bcast(value, root=root)
+
+
+class Mailbox:
+    """Small messages between ranks without collectives, so that one slow rank holds up no other.
+
+    Parameters
+    ----------
+    comm : mpi4py.MPI.Comm or None
+        Used for nothing else; None for a serial run.
+    rank : int
+        This rank.
+    """
+
+    def __init__(self, comm: Any, rank: int) -> None:
+        self.rank = rank
+        self._comm = comm
+        self._own: deque[Any] = deque()
+        self._under_way: list[Any] = []
+
+    def send(self, message: object, rank: int) -> None:
+        """Send without waiting for the receiver.
+
+        Parameters
+        ----------
+        message : object
+            Plain data.
+        rank : int
+            Who gets it; may be this rank.
+        """
+        if rank == self.rank:
+            self._own.append(message)
+            return
+        self._under_way = [request for request in self._under_way if not request.Test()]
+        self._under_way.append(self._comm.isend(message, dest=rank))
+
+    def receive(self) -> Any | None:
+        """Take the next message, if there is one.
+
+        Returns
+        -------
+        object or None
+            The message; messages of one sender come in order.
+        """
+        if self._own:
+            return self._own.popleft()
+        if self._comm is None:
+            return None
+        message = self._comm.improbe()
+        return None if message is None else message.recv()
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether there are no other ranks."""
+        return self._comm is None
+
+    @property
+    def has_own(self) -> bool:
+        """Whether a message of this rank to itself is waiting."""
+        return bool(self._own)
+
+    def close(self) -> None:
+        """Wait until everything that was sent has left; collective."""
+        for request in self._under_way:
+            request.Wait()
+        if self._comm is not None:
+            self._comm.Free()
 
 
 SERIAL = Ranks()
@@ -164,7 +246,47 @@ def world() -> Ranks:
                 f"the launcher started {announced} ranks ({name}) but the MPI library sees one; "
                 f"use the mpirun of the same MPI as mpi4py ({mpi_library()}); see 'snapuq doctor'"
             )
+    _leave_no_trace(mpi)
     return Ranks(mpi.COMM_WORLD) if size > 1 else SERIAL
+
+
+def _leave_no_trace(mpi: Any) -> None:
+    """Unlink the shared memory that all ranks of this node hold open: it goes with them, however they end."""
+    mpi.COMM_WORLD.Barrier()
+    maps = Path("/proc/self/maps")
+    if maps.is_file():
+        for name in set(re.findall(r"/dev/shm/mpich_shm_\w+", maps.read_text(encoding="utf-8"))):
+            Path(name).unlink(missing_ok=True)
+
+
+def sweep_shared_memory() -> None:
+    """Remove shared memory that processes left when they were killed while MPI started.
+
+    Whoever uses it holds it open, so files that no process has mapped are of use to nobody. A process that
+    starts right now has a few seconds to map its own.
+    """
+    shared = Path("/dev/shm")
+    stale = {
+        path
+        for path in (shared.glob("*_shm_*") if shared.is_dir() else ())
+        if path.name.startswith(("mpich_shm_", "ucx_shm_"))
+        if _age(path) > _STARTING_SECONDS
+    }
+    for maps in Path("/proc").glob("[0-9]*/maps") if stale else ():
+        with suppress(OSError):
+            text = maps.read_text(encoding="utf-8", errors="replace")
+            stale = {path for path in stale if str(path) not in text}
+    for path in stale:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+def _age(path: Path) -> float:
+    """Seconds since a file of this user was changed; 0 for those of others and for none."""
+    with suppress(OSError):
+        found = path.stat()
+        return time.time() - found.st_mtime if found.st_uid == os.getuid() else 0.0
+    return 0.0
 
 
 def load_mpi() -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from typing import TextIO
 
 from rich.console import Console
@@ -91,6 +92,29 @@ class Progress:
         """
         self._done += n * self._share
         self._show()
+
+    def show(self, done: int, left: Callable[[], float | None]) -> None:
+        """Show what is known of all ranks.
+
+        Parameters
+        ----------
+        done : int
+            Items that are done, those of an earlier run included.
+        left : callable
+            Gives the seconds that are left, if they can be told; called when a line is due.
+        """
+        if self._silent:
+            return
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], completed=done)
+            return
+        now = time.monotonic()
+        if now - self._last >= self._interval:
+            self._last = now
+            estimate = left()
+            known = "" if estimate is None else f", about {duration(estimate)} left"
+            rate = (done - self._skipped) / max(now - self._start, 1.0e-9)
+            self._write(f"{done} of {self._total}, {60.0 * rate:.3g} a minute{known}")
 
     def _show(self) -> None:
         if self._silent:

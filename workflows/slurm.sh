@@ -1,14 +1,23 @@
 #!/bin/bash
-# SLURM job for one campaign. Edit the lines marked <-- and submit from the folder of the campaign file:
-#   sbatch slurm.sh campaign.yaml
+# SLURM job that works on one campaign until it is complete. Edit the lines marked <-- and submit:
+#   sbatch slurm.sh campaign.yaml RUN [snapuq options]
+# Two minutes before its end the job is told, waits for the tasks that run, and queues itself again. Where
+# jobs may not do that, submit a chain of jobs, of which one runs at a time and each goes on where the last
+# one stopped:
+#   sbatch --array=1-8%1 slurm.sh campaign.yaml RUN
 #SBATCH --job-name=snapuq
 #SBATCH --nodes=1                 # <--
 #SBATCH --ntasks-per-node=32      # <-- one rank per core
 #SBATCH --cpus-per-task=1
 #SBATCH --time=04:00:00           # <--
+#SBATCH --signal=USR1@120
+#SBATCH --requeue
+#SBATCH --open-mode=append
 
 set -euo pipefail
-: "${1:?usage: sbatch slurm.sh campaign.yaml [snapuq options]}"
+usage="usage: sbatch slurm.sh campaign.yaml RUN [snapuq options]"
+campaign="${1:?$usage}" run="${2:?$usage}"
+shift 2
 
 # The modules that mpi4py and LAMMPS were built with.
 # module load mpich lammps        # <--
@@ -18,6 +27,14 @@ source "$HOME/snapuq-env/bin/activate"    # <--
 export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 snapuq doctor
-snapuq check "$@"
-# Where mpirun is the site's launcher: mpirun -n "$SLURM_NTASKS" snapuq run "$@"
-srun snapuq run "$@"
+# Status 0 also when it was stopped in time; any other ends the job here. Where mpirun is the site's launcher,
+# it must get the signal from this script: put  --signal=B:USR1@120  above and, instead of srun,
+#   mpirun -n "$SLURM_NTASKS" snapuq run ... & trap "kill -USR1 $!" USR1; wait $! || wait $!
+srun snapuq run "$campaign" --output "$run" --set campaign.drain="100 s" "$@"
+
+left=0
+snapuq status "$run" || left=$?
+# 3: tasks are left.
+if [ "$left" -eq 3 ] && [ -z "${SLURM_ARRAY_TASK_ID:-}" ]; then
+  scontrol requeue "$SLURM_JOB_ID"
+fi

@@ -102,7 +102,12 @@ def planned_outputs(parts: Sequence[PlannedProperty]) -> dict[tuple[str, str], s
 
 
 def plan(
-    parts: Sequence[PlannedProperty], potentials: Mapping[int, str], seed: int
+    parts: Sequence[PlannedProperty],
+    potentials: Mapping[int, str],
+    seed: int,
+    propagation: str,
+    *,
+    engine: Mapping[str, Any],
 ) -> tuple[PropertyTask, ...]:
     """Give every property to every potential.
 
@@ -114,12 +119,15 @@ def plan(
         Member (-1 the reference potential, 0 the MLE, 1 to M) to digest of the potential.
     seed : int
         The campaign's seed.
+    propagation : str
+        How members are computed.
+    engine : Mapping
+        What else decides the numbers, as in `PropertyTask`.
 
     Returns
     -------
     tuple of PropertyTask
-        Property by property, members in order: neighbours cost about the same, so that taking every N-th
-        task balances N ranks.
+        Property by property, members in order.
     """
     tasks = []
     for part in parts:
@@ -132,6 +140,9 @@ def plan(
                 member,
                 potentials[member],
                 derive_seed(seed, part.label, member),
+                PROPERTIES[part.name].version,
+                propagation,
+                engine,
             )
             for member in sorted(potentials)
         ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from snapuq.core.dataset import Structure
-from snapuq.core.engine import CellFreedom, Engine, Evaluation, Relaxation
+from snapuq.core.engine import FMAX, SMAX, CellFreedom, Engine, Evaluation, Relaxation
 from snapuq.errors import SimulationError
 
 
@@ -44,8 +44,8 @@ class RememberingEngine:
         structure: Structure,
         *,
         cell: CellFreedom | None = None,
-        fmax: float = 1.0e-4,
-        smax: float = 1.0e-6,
+        fmax: float = FMAX,
+        smax: float = SMAX,
         max_evaluations: int = 1000,
     ) -> Relaxation:
         """Relax positions, and the cell if asked to.

@@ -1,22 +1,39 @@
-"""Run one task; a failure is an outcome, with its reason."""
+"""The process that runs tasks: LAMMPS may loop, crash or leak here, and only a task is lost.
+
+Started by `snapuq.campaign.process` as ``python -m snapuq.campaign.worker``, alone or on several ranks by an
+``mpirun`` of its own, on which all ranks execute the same task in step.
+"""
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from snapuq.campaign.frames import Frames
+from snapuq.campaign.lifeline import die_with
+from snapuq.campaign.recipe import EngineRecipe
+from snapuq.campaign.remember import remembering
 from snapuq.core.engine import Engine
 from snapuq.core.result import PropertyResult
 from snapuq.core.task import PropertyTask
 from snapuq.errors import EnvironmentProblem, InputError, SimulationError
+from snapuq.parallel import Ranks, world
 from snapuq.properties import PROPERTIES, build_params
-from snapuq.results.journal import BUG
+from snapuq.results.journal import BUG, result_to_plain
+
+#: Growth of a worker's memory, bytes, after which it is replaced: reloaded potentials leak a little.
+LARGEST_GROWTH = 512 * 1024**2
 
 
 def execute(task: PropertyTask, make_engine: Callable[[int], Engine]) -> PropertyResult:
-    """Run one task.
+    """Run one task; a failure is an outcome, with its reason.
 
     Parameters
     ----------
@@ -32,32 +49,94 @@ def execute(task: PropertyTask, make_engine: Callable[[int], Engine]) -> Propert
 
     Raises
     ------
-    EnvironmentProblem, InputError, OSError
+    EnvironmentProblem, InputError, OSError, MemoryError
         When something is wrong with the machine, not with the potential.
     """
     start = time.perf_counter()
-    failure = ""
+    failure = detail = ""
     try:
         params = build_params(task.property, task.parameters)
         rng = np.random.Generator(np.random.PCG64(task.seed))
         output = PROPERTIES[task.property].run(make_engine(task.member), params, rng)
     except SimulationError as error:
-        failure = error.reason
+        failure, detail = error.reason, error.detail
     except (EnvironmentProblem, InputError, OSError, MemoryError):
         raise
     except Exception as error:  # noqa: BLE001 - one member must not end a campaign; recorded and reported
         failure = " ".join(f"{BUG}: {type(error).__name__}: {error}".split())[:200]
     seconds = time.perf_counter() - start
+    known: dict[str, Any] = {"key": task.key, "label": task.label, "member": task.member, "seconds": seconds}
     if failure:
-        return PropertyResult(
-            task.key, task.label, task.member, {}, converged=False, failure=failure, seconds=seconds
-        )
+        return PropertyResult(**known, values={}, converged=False, failure=failure, detail=detail[:300])
     return PropertyResult(
-        task.key,
-        task.label,
-        task.member,
-        dict(output.values),
-        output.converged,
-        output.reconfigured,
-        seconds=seconds,
+        **known, values=dict(output.values), converged=output.converged, reconfigured=output.reconfigured
     )
+
+
+def serve(frames: Frames, ranks: Ranks) -> None:
+    """Run the tasks that come over the pipe until it is closed.
+
+    Parameters
+    ----------
+    frames : Frames
+        The pipe, used on rank 0 alone.
+    ranks : Ranks
+        The ranks of this worker.
+    """
+
+    def reply(**message: Any) -> None:
+        if ranks.is_root:
+            frames.write(message)
+
+    order = ranks.from_root(frames.next)
+    if order is None:
+        return
+    try:
+        with EngineRecipe(**order).open() as make_engine:
+            make = remembering(make_engine)
+            reply(ready=os.getpid())
+            growth: list[int] = []
+            while (order := ranks.from_root(frames.next)) is not None:
+                result = execute(PropertyTask(**order), make)
+                growth.append(_memory())
+                # The supervisor replaces a worker that says that it leaves; rank 0 decides for all.
+                leaving = ranks.from_root(lambda: growth[-1] - growth[0] > LARGEST_GROWTH)
+                reply(result=result_to_plain(result), leaving=leaving)
+                if leaving:
+                    return
+    except MemoryError as error:
+        reply(out_of_memory=str(error)[:300] or "no memory left")
+    except (EnvironmentProblem, InputError) as error:
+        reply(unable=str(error))
+    except OSError as error:
+        reply(unable=f"{error.strerror}: {error.filename}" if error.filename else str(error))
+
+
+def _memory() -> int:
+    """Memory of this process, bytes; 0 where it cannot be told."""
+    statm = Path("/proc/self/statm")
+    return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if statm.is_file() else 0
+
+
+def main(arguments: list[str]) -> None:
+    """Start: end with the supervisor, and be the first to go when memory runs out.
+
+    Parameters
+    ----------
+    arguments : list of str
+        Two file descriptors, and the process id of the parent (``-`` on several ranks, whose parent is the
+        launcher).
+    """
+    reading, writing, parent = arguments
+    die_with(os.getppid() if parent == "-" else int(parent))
+    score = Path("/proc/self/oom_score_adj")
+    if os.access(score, os.W_OK):
+        score.write_text("1000")
+    # Signals for the job are for the supervisor to act on.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
+    serve(Frames(int(reading), int(writing)), world())
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

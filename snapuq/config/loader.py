@@ -122,10 +122,11 @@ def dump_config(config: CampaignConfig) -> str:
 
 
 def run_identity(config: CampaignConfig) -> str:
-    """Hash of what decides the ensemble, wherever the files are.
+    """Hash of what decides the members, wherever the files are.
 
-    Name, output folder, properties and reference values may change between calls; seed, data, potential,
-    fit and ensemble may not. Files count by content; folders are covered by the digest of the data set.
+    Name, output folder, properties, reference values and the number of members may change between calls;
+    seed, data, potential, fit and the way of sampling may not. Files count by content; folders are covered
+    by the digest of the data set.
 
     Parameters
     ----------
@@ -139,6 +140,8 @@ def run_identity(config: CampaignConfig) -> str:
     """
     data = config.plain()
     sections = {k: data[k] for k in ("seed", "dataset", "potential", "fit", "ensemble") if k in data}
+    # Members are drawn one after the other: more of them leave the first as they are.
+    sections["ensemble"] = {k: v for k, v in sections["ensemble"].items() if k != "members"}
     # Where rows are cached changes nothing.
     sections["fit"] = {k: v for k, v in sections["fit"].items() if k != "rows"}
     for key in (k for k in _INPUT_PATHS if k[0] in sections):

@@ -11,6 +11,9 @@ from pydantic import BeforeValidator, Field, model_validator
 from snapuq.config.base import Flag, NotNegative, PairSection, Positive, Section, Symbol, plain
 from snapuq.config.dataset import DatasetSection
 from snapuq.core.potential import ReferencePair, SnapSettings
+from snapuq.errors import InputError
+from snapuq.lammps.library import check_options
+from snapuq.units import seconds
 
 
 def _explicit(value: Any) -> Any:
@@ -227,6 +230,47 @@ class PropertyRequest:
         return {self.name: {k: v for k, v in self.parameters.items() if v is not None}}
 
 
+def _duration(value: Any) -> Any:
+    if isinstance(value, str):
+        seconds(value)
+    return value
+
+
+#: A time with its unit; kept as it was written.
+Duration = Annotated[str, BeforeValidator(_duration)]
+
+
+class LammpsSection(Section):
+    """How LAMMPS runs the tasks.
+
+    Parameters
+    ----------
+    options : tuple of str
+        Words for its command line, such as ``-sf omp -pk omp 4``.
+    ranks : int
+        MPI ranks of each task; each rank of the campaign then starts that many.
+    """
+
+    options: tuple[str, ...] = ()
+    ranks: int = Field(1, ge=1, le=1024)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _words(cls, data: Any) -> Any:
+        """Read options written as one line."""
+        if isinstance(data, dict) and isinstance(data.get("options"), str):
+            return {**data, "options": tuple(data["options"].split())}
+        return data
+
+    @model_validator(mode="after")
+    def _check(self) -> LammpsSection:
+        try:
+            check_options(self.options)
+        except InputError as error:
+            raise ValueError(f"options: {error}") from error
+        return self
+
+
 class CampaignSection(Section):
     """Properties computed for the MLE and every member.
 
@@ -234,11 +278,20 @@ class CampaignSection(Section):
     ----------
     propagation : {'brute'}
         How members are computed.
+    time_limit : str
+        Wall-clock limit of one task, for example ``10 min``.
+    drain : str
+        Time that running tasks are given once the run was asked to stop.
+    lammps : LammpsSection
+        How LAMMPS is run.
     properties : tuple of PropertyRequest
         What is computed.
     """
 
     propagation: Annotated[Literal["brute"], BeforeValidator(_explicit)] = "brute"
+    time_limit: Duration = "10 min"
+    drain: Duration = "20 s"
+    lammps: LammpsSection = LammpsSection()
     properties: tuple[PropertyRequest, ...] = ()
 
 

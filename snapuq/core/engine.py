@@ -12,6 +12,11 @@ from snapuq.core.dataset import Structure
 
 CellFreedom = Literal["isotropic", "axes", "full"]
 
+#: Tolerance of relaxations on the length of a force, eV/A.
+FMAX = 1.0e-4
+#: Tolerance of relaxations on the largest free stress component, eV/A^3.
+SMAX = 1.0e-6
+
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
@@ -82,8 +87,8 @@ class Engine(Protocol):
         structure: Structure,
         *,
         cell: CellFreedom | None = None,
-        fmax: float = 1.0e-4,
-        smax: float = 1.0e-6,
+        fmax: float = FMAX,
+        smax: float = SMAX,
         max_evaluations: int = 1000,
     ) -> Relaxation:
         """Relax positions, and the cell if asked to.

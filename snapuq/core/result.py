@@ -44,6 +44,10 @@ class PropertyResult:
         Reason of the failure; empty when there was none.
     seconds : float
         Wall time; never part of a summary.
+    detail : str
+        One line for people on the failure.
+    attempt : int
+        1, or 2 for a task that was run again with twice the time limit.
     """
 
     key: str
@@ -54,6 +58,8 @@ class PropertyResult:
     reconfigured: bool = False
     failure: str = ""
     seconds: float = field(default=0.0, compare=False)
+    detail: str = field(default="", compare=False)
+    attempt: int = field(default=1, compare=False)
 
 
 @dataclass(frozen=True)
@@ -67,15 +73,21 @@ class PropertySummary:
     mle : float or None
         Value for the MLE; None when it failed.
     mean, std, minimum, maximum : float or None
-        Over the members that gave a value.
+        Over the members that gave a value, flagged ones included: leaving them out would narrow the
+        envelope in silence.
     quantiles : Mapping
         Probability to value.
     reference : float or None
         True value, if known.
     n_members, n_failed, n_unconverged, n_reconfigured : int
-        Counts over the members.
+        Counts over the members: all, those without a value, and those with a value that is flagged.
     failures : Mapping
-        Reason to the members that failed for it.
+        Reason (`snapuq.core.reasons`) to the members that failed for it or are flagged with it.
+    sound_minimum, sound_maximum, sound_std : float or None
+        Over the members that gave a value without a flag.
+    narrowing : float or None
+        Share of the width that the members without a value are expected to cost if they are like the
+        others; see `snapuq.results.failures.narrowing`.
     """
 
     label: str
@@ -93,6 +105,15 @@ class PropertySummary:
     n_unconverged: int
     n_reconfigured: int
     failures: Mapping[str, tuple[int, ...]]
+    sound_minimum: float | None = None
+    sound_maximum: float | None = None
+    sound_std: float | None = None
+    narrowing: float | None = None
+
+    @property
+    def n_unsound(self) -> int:
+        """Members that failed or are flagged; one flagged twice counts once."""
+        return len(set().union(*self.failures.values()))
 
     @property
     def inside(self) -> bool | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
@@ -24,13 +24,19 @@ class PropertyTask:
     label : str
         Unique label within the campaign, for example ``surface-bcc-100``.
     parameters : Mapping
-        Plain data from which the property's ``Params`` is built.
+        Plain data from which the property's ``Params`` is built; structures and tolerances among them.
     member : int
         -1 the reference potential, 0 the MLE, 1 to M the members.
     potential_digest : str
-        Digest of the potential.
+        Digest of the potential: settings, reference pair style and the bytes of the coefficients.
     seed : int
         Seed of this task.
+    version : int
+        Version of the property's definition.
+    propagation : str
+        How members are computed.
+    engine : Mapping
+        What else decides the numbers: version and options of LAMMPS, ranks of one task, tolerances.
     """
 
     property: str
@@ -39,10 +45,22 @@ class PropertyTask:
     member: int
     potential_digest: str
     seed: int
+    version: int
+    propagation: str
+    engine: Mapping[str, Any]
 
     @cached_property
     def key(self) -> str:
-        """Hash that identifies the work: property, parameters, potential and seed."""
-        return digest(
-            self.property, self.label, dict(self.parameters), self.member, self.potential_digest, self.seed
-        )
+        """Hash of everything that decides the result."""
+        return digest(self.to_plain())
+
+    def to_plain(self) -> dict[str, Any]:
+        """Turn into plain data.
+
+        Returns
+        -------
+        dict
+            From which ``PropertyTask(**data)`` is the same task.
+        """
+        # Not asdict, which copies in depth: rank 0 does this for every task of every rank.
+        return {f.name: getattr(self, f.name) for f in fields(self)}

@@ -10,22 +10,15 @@ import numpy as np
 from ase.data import atomic_masses, atomic_numbers
 
 from snapuq.core.dataset import Structure
-from snapuq.core.engine import CellFreedom, Evaluation, Relaxation
+from snapuq.core.engine import FMAX, SMAX, CellFreedom, Evaluation, Relaxation
 from snapuq.errors import InputError, SimulationError
 from snapuq.lammps.frame import LammpsFrame
+from snapuq.lammps.memory_files import plain_name
 from snapuq.lammps.templates import Workspace, load_template
+from snapuq.lammps.truth import State, check_relaxed, check_start, is_converged, read_state
 from snapuq.units import BAR_PER_EV_A3
 
 _FREEDOM = {"isotropic": "iso", "axes": "aniso", "full": "tri"}
-# LAMMPS lists pressures as xx yy zz xy xz yz.
-_TO_VOIGT = [0, 1, 2, 5, 4, 3]
-#: Change of volume, either way, beyond which a relaxation has run away.
-LARGEST_VOLUME_RATIO = 2.0
-#: Shortest distance after a relaxation, relative to before, below which atoms have fallen into each other:
-#: a potential without a repulsive core has energies there that mean nothing.
-SMALLEST_DISTANCE_RATIO = 0.6
-#: Volume per atom, A^3, below which LAMMPS's neighbour lists overrun their memory before they say so.
-SMALLEST_VOLUME = 1.0
 
 
 @dataclass(frozen=True)
@@ -112,7 +105,7 @@ class LammpsEngine:
     files : PotentialFiles
         The potential.
     workspace : Workspace
-        Session and private folder, shared between potentials.
+        Session and private files, shared between potentials.
 
     Raises
     ------
@@ -127,9 +120,6 @@ class LammpsEngine:
         self.files = files
         self._workspace = workspace
         self._types = {element: i for i, element in enumerate(files.elements, 1)}
-        folder = workspace.link(files.include.parent)
-        self._potential = f"{folder}/{files.include.name}"
-        self._variables = {"snapdir": str(folder), **files.variables}
 
     def evaluate(self, structure: Structure) -> Evaluation:
         """Energy, forces and stress at fixed positions.
@@ -147,18 +137,19 @@ class LammpsEngine:
         Raises
         ------
         SimulationError
-            When the result is not finite or LAMMPS stops.
+            When atoms coincide, the result is not finite or LAMMPS stops.
         """
-        frame = self._run("static", structure, {})
-        return self._evaluation(frame, len(structure))[0]
+        frame = LammpsFrame.of(structure)
+        check_start(frame)
+        return _evaluation(frame, self._run("static", frame, structure.species, {}))
 
     def relax(
         self,
         structure: Structure,
         *,
         cell: CellFreedom | None = None,
-        fmax: float = 1.0e-4,
-        smax: float = 1.0e-6,
+        fmax: float = FMAX,
+        smax: float = SMAX,
         max_evaluations: int = 1000,
     ) -> Relaxation:
         """Relax positions, and the cell if asked to.
@@ -170,7 +161,7 @@ class LammpsEngine:
         cell : {'isotropic', 'axes', 'full'} or None
             Freedom of the cell; ``axes`` is meant for rectangular and hexagonal cells.
         fmax : float
-            Tolerance on the largest force component, eV/A.
+            Tolerance on the largest force on an atom, eV/A.
         smax : float
             Tolerance on the largest free stress component, eV/A^3.
         max_evaluations : int
@@ -184,83 +175,40 @@ class LammpsEngine:
         Raises
         ------
         SimulationError
-            When energies or forces stop being finite, atoms are lost or fall into each other, or the volume
-            runs away.
+            When atoms coincide, energies or forces stop being finite, atoms are lost or fall into each other,
+            or the volume runs away.
         """
         values = {"fmax": f"{fmax:.17g}", "max_evaluations": str(max_evaluations)}
-        if cell is None:
-            frame = self._run("relax_ions", structure, values)
-        else:
-            values |= {"pmax": f"{smax * BAR_PER_EV_A3:.17g}", "freedom": _FREEDOM[cell]}
-            frame = self._run("relax_cell", structure, values)
-        evaluation, stress = self._evaluation(frame, len(structure))
-        relaxed = self._structure(frame, structure)
-        ratio = relaxed.volume / structure.volume
-        if not 1.0 / LARGEST_VOLUME_RATIO < ratio < LARGEST_VOLUME_RATIO:
-            raise SimulationError("runaway", f"the relaxation changed the volume by a factor of {ratio:.3g}")
-        closest = relaxed.nearest_distance()
-        if closest < SMALLEST_DISTANCE_RATIO * structure.nearest_distance():
-            raise SimulationError("collapsed", f"the relaxation brought two atoms within {closest:.3g} A")
-        # The length of the force: a component would depend on the frame.
-        converged = bool(np.linalg.norm(evaluation.forces, axis=1).max() <= fmax)
         if cell is not None:
-            converged = converged and free_stress(stress, cell) <= smax
-        return Relaxation(relaxed, evaluation, converged, 1 + self._workspace.evaluations())
+            values |= {"pmax": f"{smax * BAR_PER_EV_A3:.17g}", "freedom": _FREEDOM[cell]}
+        frame = LammpsFrame.of(structure)
+        nearest = check_start(frame)
+        template = "relax_ions" if cell is None else "relax_cell"
+        state = self._run(template, frame, structure.species, values)
+        check_relaxed(frame, nearest, state)
+        return Relaxation(
+            frame.structure_back(state.cell, state.positions, structure.species),
+            _evaluation(frame, state),
+            is_converged(state, fmax, cell, smax),
+            1 + self._workspace.evaluations(),
+        )
 
-    def _run(self, template: str, structure: Structure, values: Mapping[str, str]) -> LammpsFrame:
+    def _run(
+        self, template: str, frame: LammpsFrame, species: tuple[str, ...], values: Mapping[str, str]
+    ) -> State:
         try:
-            types = np.array([self._types[s] for s in structure.species])
+            types = np.array([self._types[s] for s in species])
         except KeyError as error:
             known = ", ".join(self._types)
             raise SimulationError("unknown_element", f"the potential knows {known}, not {error}") from error
-        if structure.volume < SMALLEST_VOLUME * len(structure):
-            raise SimulationError("bad_box", f"{structure.volume / len(structure):.3g} A^3 per atom")
-        frame = LammpsFrame.of(structure)
-        data = self._workspace.folder / "structure.data"
-        data.write_text(data_text(frame, types, self.files.elements), encoding="utf-8")
-        values = {"data": str(data), "potential": self._potential, **values}
-        self._workspace.run(load_template(template), values, self._variables)
-        return frame
-
-    def _evaluation(self, frame: LammpsFrame, n_atoms: int) -> tuple[Evaluation, np.ndarray]:
-        lmp = self._workspace.session.raw
-        if int(lmp.get_natoms()) != n_atoms:
-            raise SimulationError("lost_atoms", f"LAMMPS kept {int(lmp.get_natoms())} of {n_atoms} atoms")
-        energy = float(lmp.extract_compute("thermo_pe", 0, 0))
-        forces = np.array(lmp.gather_atoms("f", 1, 3), dtype=np.float64).reshape(n_atoms, 3)
-        pressure = np.array(lmp.extract_compute("thermo_press", 0, 1)[:6], dtype=np.float64)
-        if not (np.isfinite(energy) and np.isfinite(forces).all() and np.isfinite(pressure).all()):
-            raise SimulationError("not_finite", "energy, forces or pressure are not finite")
-        stress = -pressure[_TO_VOIGT] / BAR_PER_EV_A3
-        return Evaluation(energy, frame.vectors_back(forces), frame.stress_back(stress)), stress
-
-    def _structure(self, frame: LammpsFrame, start: Structure) -> Structure:
-        lmp = self._workspace.session.raw
-        low, high, xy, yz, xz = lmp.extract_box()[:5]
-        lx, ly, lz = (h - b for h, b in zip(high, low, strict=True))
-        cell = np.array([[lx, 0.0, 0.0], [xy, ly, 0.0], [xz, yz, lz]])
-        positions = np.array(lmp.gather_atoms("x", 1, 3), dtype=np.float64).reshape(-1, 3)
-        images = np.array(lmp.gather_atoms("image", 0, 3), dtype=np.float64).reshape(-1, 3)
-        if not (np.isfinite(cell).all() and np.isfinite(positions).all()):
-            raise SimulationError("not_finite", "positions or cell are not finite")
-        return frame.structure_back(cell, positions - np.array(low) + images @ cell, start.species)
+        workspace = self._workspace
+        workspace.data.write(data_text(frame, types, self.files.elements))
+        with plain_name(self.files.include.parent) as folder:
+            potential = f"{folder}/{self.files.include.name}"
+            values = {"data": workspace.data.path, "potential": potential, **values}
+            workspace.run(load_template(template), values, {"snapdir": folder, **self.files.variables})
+        return read_state(workspace.session, len(species))
 
 
-def free_stress(stress: np.ndarray, cell: CellFreedom) -> float:
-    """Largest stress component that a relaxation is free to remove.
-
-    Parameters
-    ----------
-    stress : ndarray, shape (6,)
-        Voigt stress, in the frame of the relaxation.
-    cell : {'isotropic', 'axes', 'full'}
-        Freedom of the cell.
-
-    Returns
-    -------
-    float
-        Its magnitude.
-    """
-    if cell == "isotropic":
-        return abs(float(stress[:3].mean()))
-    return float(np.abs(stress[:3] if cell == "axes" else stress).max())
+def _evaluation(frame: LammpsFrame, state: State) -> Evaluation:
+    return Evaluation(state.energy, frame.vectors_back(state.forces), frame.stress_back(state.stress))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import sys
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,23 +13,47 @@ from numpy.typing import NDArray
 from snapuq.errors import SimulationError
 from snapuq.lammps.frame import LammpsFrame
 from snapuq.lammps.library import open_lammps
+from snapuq.parallel import abort
 
-# Fragments of LAMMPS's messages and what they mean for a campaign.
+# What LAMMPS's messages mean for a campaign; the first that is found counts, else ``lammps_error``.
 _REASONS = {
-    "Lost atoms": "lost_atoms",
-    "Neighbor list overflow": "neighbor_overflow",
-    "Non-numeric": "not_finite",
-    "Illegal box": "bad_box",
-    "Box bounds": "bad_box",
-    "negative volume": "bad_box",
-    "Triclinic box skew": "bad_box",
-    "Cannot open": "missing_file",
-    "Too many neighbor bins": "bad_box",
+    r"Lost atoms|Did not assign all atoms|Atom count is inconsistent": "lost_atoms",
+    r"Neighbor (\(ghost\) )?(list|history) overflow": "neighbor_overflow",
+    r"Non-numeric": "not_finite",
+    r"Illegal (simulation )?box|Box bounds are invalid|negative volume|riclinic box skew|"
+    r"tilted box too far|neighbor bins": "bad_box",
+    r"[Cc]an ?not open|[Cc]ould not open": "missing_file",
+    r"potential file|SNAP (coefficient|coeff|parameter) file|[Pp]air[ _](coeff|style|hybrid)|"
+    r"Last input line: (mass|pair_)": "bad_potential",
 }
 
 
+def reason_of(message: str) -> str:
+    """Name the kind of failure that a message of LAMMPS reports.
+
+    Parameters
+    ----------
+    message : str
+        Text of LAMMPS's error.
+
+    Returns
+    -------
+    str
+        ``lost_atoms``, ``neighbor_overflow``, ``not_finite``, ``bad_box``, ``missing_file``,
+        ``bad_potential`` or ``lammps_error``.
+    """
+    return next((reason for text, reason in _REASONS.items() if re.search(text, message)), "lammps_error")
+
+
 class Session:
-    """A LAMMPS instance on this rank alone; `clear` makes it as good as new.
+    """A LAMMPS instance; `clear` makes it as good as new.
+
+    Parameters
+    ----------
+    options : sequence of str
+        Words of LAMMPS's command line that pass `check_options`.
+    comm : mpi4py.MPI.Comm, optional
+        Ranks that run it together, calling every method in step; by default this one alone.
 
     Examples
     --------
@@ -34,8 +61,8 @@ class Session:
     ...     session.command("units metal")
     """
 
-    def __init__(self) -> None:
-        self._lmp = open_lammps()
+    def __init__(self, options: Sequence[str] = (), comm: Any = None) -> None:
+        self._lmp = open_lammps(options, comm)
 
     def __enter__(self) -> Session:
         return self
@@ -95,9 +122,12 @@ class Session:
             # LAMMPS's module raises Exception itself, not a class of its own.
             if type(error) is not Exception and not type(error).__module__.startswith("lammps"):
                 raise
-            text = str(error)
-            reason = next((r for part, r in _REASONS.items() if part in text), "lammps_error")
-            raise SimulationError(reason, text) from error
+            failure = SimulationError(reason_of(str(error)), getattr(error, "message", str(error)))
+            if type(error).__name__ == "MPIAbortException":
+                # It failed on this rank alone; the others wait in a collective call that only an abort ends.
+                print(f"snapuq: {failure}", file=sys.stderr)
+                abort(1)
+            raise failure from error
 
     def clear(self) -> None:
         """Forget everything but variables, and set metal units in a periodic box."""
@@ -160,6 +190,67 @@ class Session:
         created = int(self._lmp.get_natoms()) - before
         if created != n:
             raise SimulationError("lost_atoms", f"LAMMPS kept {created} of {n} atoms")
+
+    def equal(self, formula: str) -> float:
+        """Value of a formula as an equal-style variable takes it.
+
+        Parameters
+        ----------
+        formula : str
+            A thermo keyword such as ``press``, or ``count(all)``.
+
+        Returns
+        -------
+        float
+            In LAMMPS's units.
+
+        Raises
+        ------
+        SimulationError
+            When there is no such keyword; LAMMPS's own ``get_thermo`` would give 0.
+        """
+        self.command(f"variable snapuq_value equal {formula}")
+        return float(self.guarded(self._lmp.extract_variable, "snapuq_value"))
+
+    def compute_scalar(self, name: str) -> float:
+        """Global scalar of a compute.
+
+        Parameters
+        ----------
+        name : str
+            ID of the compute.
+
+        Returns
+        -------
+        float
+            In LAMMPS's units.
+
+        Raises
+        ------
+        SimulationError
+            When there is no such compute, or it is not current.
+        """
+        return float(self.guarded(self._lmp.extract_compute, name, 0, 0))
+
+    def compute_vector(self, name: str) -> NDArray[np.float64]:
+        """Copy the global vector of a compute.
+
+        Parameters
+        ----------
+        name : str
+            ID of the compute.
+
+        Returns
+        -------
+        ndarray, shape (length,)
+            A copy, safe to keep.
+
+        Raises
+        ------
+        SimulationError
+            When there is no such compute, or it is not current.
+        """
+        return np.array(self.guarded(self._lmp.numpy.extract_compute, name, 0, 1))
 
     def compute_view(self, name: str) -> NDArray[np.float64]:
         """Look at a global array of a compute without copying it.

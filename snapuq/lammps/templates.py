@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import tempfile
-import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from snapuq.errors import EnvironmentProblem, InputError, SimulationError, nearest
+from snapuq.lammps.memory_files import MemoryFile
 from snapuq.lammps.session import Session
 
 _OPTIONAL = re.compile(r"^variable\s+(\w+)\s+index\s+(\S+)\s+#\s*(.+)$", re.MULTILINE)
 _REQUIRED = re.compile(r"^#\s{3}(\w+): (.+)$", re.MULTILINE)
 # What a value may hold: nothing that LAMMPS's parser gives a meaning to.
 _SAFE_VALUE = re.compile(r"[A-Za-z0-9_./+:\-]+")
-_PREFIX = "snapuq_"
-# A folder in use is written to at every task.
-_ABANDONED_SECONDS = 6 * 3600
 _EVALUATIONS = re.compile(r"Iterations, force evaluations = \d+ (\d+)")
+_TIMER = re.compile(r"^\s*timer\s.*\btimeout\b", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -175,26 +171,22 @@ def load_template(name: str) -> Template:
     return Template.parse(name, (template_folder() / f"{name}.lmp").read_text(encoding="utf-8"))
 
 
-def _sweep(shared: Path) -> None:
-    """Remove the folders of processes that were killed; memory is not freed otherwise."""
-    for folder in shared.glob(f"{_PREFIX}*_*"):
-        owner = folder.name.removeprefix(_PREFIX).partition("_")[0]
-        if not owner.isdigit() or Path("/proc", owner).exists():
-            continue
-        try:
-            changed = max(p.lstat().st_mtime for p in (folder, *folder.iterdir()))
-        except OSError:  # another rank is removing it
-            continue
-        # A process of another container is not listed here, but its folder is in use.
-        if time.time() - changed > _ABANDONED_SECONDS:
-            shutil.rmtree(folder, ignore_errors=True)
-
-
 class Workspace:
-    """One LAMMPS session and a private folder, shared by all potentials of a rank.
+    """One LAMMPS session and the files that it reads and writes, shared by all potentials of a process.
 
-    LAMMPS reads paths as words, so files with any other name are linked into the private folder, whose
-    name is plain.
+    The files have no name on any disk, so that nothing is left of them when the process is killed.
+
+    Parameters
+    ----------
+    options : sequence of str
+        Words of LAMMPS's command line that pass `check_options`.
+    comm : mpi4py.MPI.Comm, optional
+        Ranks that run LAMMPS together, calling every method in step; by default this one alone.
+
+    Raises
+    ------
+    EnvironmentProblem
+        When the system has no ``/proc``.
 
     Examples
     --------
@@ -202,20 +194,12 @@ class Workspace:
     ...     workspace.run(load_template("static"), {"data": "a.data", "potential": "W.mod"})
     """
 
-    def __init__(self) -> None:
-        shared = Path("/dev/shm")
-        # Memory, where there is some: these files live for milliseconds.
-        parent = shared if shared.is_dir() and os.access(shared, os.W_OK) else None
-        if parent is not None:
-            _sweep(parent)
-        self.folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}_", dir=parent))
-        if not _SAFE_VALUE.fullmatch(str(self.folder)):
-            shutil.rmtree(self.folder)
-            raise EnvironmentProblem(
-                f"LAMMPS cannot read the temporary folder {self.folder}; set TMPDIR to a name without spaces"
-            )
+    def __init__(self, options: Sequence[str] = (), comm: Any = None) -> None:
+        self._options, self._comm = tuple(options), comm
+        #: For the structure that the next script reads.
+        self.data = MemoryFile("snapuq_data")
+        self._log = MemoryFile("snapuq_log")
         self._session: Session | None = None
-        self._links: dict[Path, Path] = {}
 
     def __enter__(self) -> Workspace:
         return self
@@ -224,41 +208,22 @@ class Workspace:
         self.close()
 
     def close(self) -> None:
-        """Close the session and remove the folder."""
+        """Close the session and forget the files."""
         self._restart()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self.data.close()
+        self._log.close()
 
     @property
     def session(self) -> Session:
         """The LAMMPS session, opened when first needed."""
         if self._session is None:
-            self._session = Session()
+            self._session = Session(self._options, self._comm)
         return self._session
 
     def _restart(self) -> None:
         if self._session is not None:
             self._session.close()
             self._session = None
-
-    def link(self, folder: Path) -> Path:
-        """Plain name for a folder whose own name LAMMPS may not be able to read.
-
-        Parameters
-        ----------
-        folder : Path
-            Any folder.
-
-        Returns
-        -------
-        Path
-            A link to it in the private folder.
-        """
-        target = folder.resolve()
-        if target not in self._links:
-            link = self.folder / f"potential_{len(self._links)}"
-            link.symlink_to(target, target_is_directory=True)
-            self._links[target] = link
-        return self._links[target]
 
     def run(
         self, template: Template, values: Mapping[str, str], extra: Mapping[str, str] | None = None
@@ -290,11 +255,15 @@ class Workspace:
             # Index variables outlive 'clear' and would shadow the next values.
             for name in session.raw.available_ids("variable"):
                 session.command(f"variable {name} delete")
+            # Ends a time limit of the script before, too: LAMMPS would skip every run from then on.
             session.command("clear")
-            session.command(f"log {self.folder}/log.lammps")
+            session.command(f"log {self._log.path}")
             for key, value in settings.items():
                 session.command(f"variable {key} index {value}")
             session.guarded(session.raw.commands_string, template.text)
+            session.command("log none")
+            if _TIMER.search(template.text) and session.equal("timeremain") == 0.0:
+                raise SimulationError("time_limit", f"{template.name}.lmp ran out of the time that it sets")
         except SimulationError:
             # A failed 'include' leaves LAMMPS one file deeper, for good: begin again with a new instance.
             self._restart()
@@ -308,6 +277,6 @@ class Workspace:
         int
             Those of its minimisations.
         """
-        self.session.command("log none")
-        log = (self.folder / "log.lammps").read_text(encoding="utf-8", errors="replace")
-        return sum(int(m[1]) for m in _EVALUATIONS.finditer(log))
+        count = sum(int(m[1]) for m in _EVALUATIONS.finditer(self._log.read()))
+        # Only the first rank writes a log.
+        return count if self._comm is None else int(self._comm.bcast(count, root=0))

@@ -3,5 +3,6 @@
 from snapuq.pipeline.execute import execute
 from snapuq.pipeline.inspect import check, dry_run
 from snapuq.pipeline.reporting import rebuild_report
+from snapuq.pipeline.status import describe_status
 
-__all__ = ["check", "dry_run", "execute", "rebuild_report"]
+__all__ = ["check", "describe_status", "dry_run", "execute", "rebuild_report"]

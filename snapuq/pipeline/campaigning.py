@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from snapuq.campaign.plan import PropertySpec, expand, plan, planned_outputs
-from snapuq.campaign.run import run_campaign
+from snapuq.campaign.recipe import EngineRecipe
+from snapuq.campaign.run import collect, run_campaign
+from snapuq.campaign.status import write_plan
 from snapuq.config import CampaignConfig
-from snapuq.core.engine import Engine
+from snapuq.core.engine import FMAX, SMAX
 from snapuq.core.ensemble import Ensemble
 from snapuq.core.potential import ReferencePair
 from snapuq.core.result import PropertyResult, Quantity
 from snapuq.core.task import REFERENCE_MEMBER, PropertyTask
-from snapuq.lammps.engine import LammpsEngine, PotentialFiles
-from snapuq.lammps.snapfiles import member_files, reference_digest, write_reference
-from snapuq.lammps.templates import Workspace
+from snapuq.errors import Stopped
+from snapuq.lammps.library import lammps_info
+from snapuq.lammps.snapfiles import reference_digest, write_reference
 from snapuq.parallel import Ranks
 from snapuq.pipeline.folder import RunFolder
 from snapuq.pipeline.record import update_record
 from snapuq.progress import Progress
+from snapuq.provenance import digest
 from snapuq.report.tables import is_curve_point
+from snapuq.results.failures import failure_warnings
 from snapuq.results.journal import load_results
 from snapuq.results.table import (
     check_reference,
@@ -31,6 +35,8 @@ from snapuq.results.table import (
     write_results_csv,
     write_summary_csv,
 )
+from snapuq.stopping import StopRequest
+from snapuq.units import seconds
 
 
 def plan_tasks(
@@ -60,12 +66,33 @@ def plan_tasks(
     specs = [PropertySpec(p.name, p.params) for p in config.campaign.properties]
     parts = expand(specs, elements)
     check_reference(_reference_values(config), planned_outputs(parts))
-    n_members = config.ensemble.members if ensemble is None else len(ensemble)
-    potentials = {i: "" if ensemble is None else ensemble.member(i).digest for i in range(n_members + 1)}
     pair = _reference_pair(config)
+    known = (config.seed, config.campaign.propagation)
+    if ensemble is None:
+        members = range(0 if pair is None else REFERENCE_MEMBER, config.ensemble.members + 1)
+        return plan(parts, dict.fromkeys(members, ""), *known, engine={})
+    potentials = potential_digests(ensemble)
     if pair is not None:
         potentials[REFERENCE_MEMBER] = reference_digest(pair)
-    return plan(parts, potentials, config.seed)
+    return plan(parts, potentials, *known, engine=engine_settings(config))
+
+
+def potential_digests(ensemble: Ensemble) -> dict[int, str]:
+    """Hash each potential, the files of its reference pair style included.
+
+    Parameters
+    ----------
+    ensemble : Ensemble
+        The members.
+
+    Returns
+    -------
+    dict
+        Member (0 the MLE) to digest.
+    """
+    pair = ensemble.reference
+    beside = "" if pair is None else reference_digest(pair)
+    return {i: digest(ensemble.member(i).digest, beside) for i in range(len(ensemble) + 1)}
 
 
 def check_campaign(config: CampaignConfig, elements: Sequence[str]) -> None:
@@ -91,10 +118,34 @@ def check_campaign(config: CampaignConfig, elements: Sequence[str]) -> None:
             write_reference(pair, elements, Path(folder))
 
 
+def engine_settings(config: CampaignConfig) -> dict[str, Any]:
+    """What decides a task's numbers besides its potential and parameters.
+
+    Parameters
+    ----------
+    config : CampaignConfig
+        The configuration.
+
+    Returns
+    -------
+    dict
+        Plain data, part of each task's key.
+    """
+    lammps = config.campaign.lammps
+    version = lammps_info()["version"]
+    tolerances = {"fmax": FMAX, "smax": SMAX}
+    return {"lammps": version, "options": list(lammps.options), "ranks": lammps.ranks, **tolerances}
+
+
 def run_properties(
-    config: CampaignConfig, run: RunFolder, ensemble: Ensemble, ranks: Ranks, quiet: bool = False
-) -> str:
-    """Run the campaign on the exported potentials and summarise it.
+    config: CampaignConfig,
+    run: RunFolder,
+    ensemble: Ensemble,
+    ranks: Ranks,
+    stop: StopRequest,
+    quiet: bool = False,
+) -> tuple[str, ...]:
+    """Run the campaign on the exported potentials, and summarise it once it is complete.
 
     Parameters
     ----------
@@ -106,61 +157,78 @@ def run_properties(
         The members, exported before.
     ranks : Ranks
         The ranks of this run.
+    stop : StopRequest
+        Signals and the clock of this run.
     quiet : bool
         No progress.
 
     Returns
     -------
-    str
-        One line on how it went.
+    tuple of str
+        Lines on how it went, on every rank.
+
+    Raises
+    ------
+    Stopped
+        When it was asked to stop before every task had a result; on every rank.
     """
     elements = ensemble.settings.elements
-    name = "-".join(elements)
-    tasks = ranks.from_root(lambda: plan_tasks(config, elements, ensemble))
-    with Workspace() as workspace:
-        make = _engines(run.potentials, name, ensemble, _reference_pair(config), workspace)
-        with Progress(
-            "campaign", len(tasks), share=ranks.size, silent=quiet or not ranks.is_root
-        ) as progress:
-            results = run_campaign(tasks, make, run.journal, ranks, progress)
+    tasks: tuple[PropertyTask, ...] = ()
+
+    def plan_all() -> None:
+        nonlocal tasks
+        tasks = plan_tasks(config, elements, ensemble)
+        write_plan(run.journal, tasks, ranks.size)
+
+    ranks.from_root(plan_all)
+    recipe = ranks.from_root(lambda: _recipe(config, run, ensemble))
+    silent = quiet or not ranks.is_root
+    with stop, Progress("campaign", len(tasks), silent=silent) as progress:
+        outcome = run_campaign(
+            tasks, recipe, run.journal, ranks, progress, stop, seconds(config.campaign.time_limit)
+        )
+    if not outcome.is_complete:
+        raise Stopped(outcome.reason)
+    return ranks.from_root(lambda: _summarise(config, run, tasks))
+
+
+def _summarise(config: CampaignConfig, run: RunFolder, tasks: Sequence[PropertyTask]) -> tuple[str, ...]:
+    """Build the tables from the journal, and say what stands out."""
+    content = load_results(run.journal)
+    results = collect(tasks, content)
     summaries = summarise(results, _reference_values(config))
-
     counts = _counts(results)
-    n_damaged = ranks.from_root(lambda: load_results(run.journal).n_damaged)
-
-    def write() -> None:
-        write_results_csv(run.results, results)
-        write_summary_csv(run.summary, summaries)
-        update_record(run, config, campaign=counts)
-
-    ranks.from_root(write)
+    write_results_csv(run.results, results)
+    write_summary_csv(run.summary, summaries)
+    update_record(run, config, campaign=counts)
     # Points of the energy-volume curve are correlated; as in the report, they are not counted.
     inside = [s.inside for s in summaries if s.inside is not None and not is_curve_point(s)]
     text = f"{len(results)} tasks, {counts['failed']} failed, {counts['unconverged']} not converged"
-    if n_damaged:
-        text += f"; {n_damaged} damaged lines of the journal were run again"
+    if content.n_damaged:
+        text += f"; {content.n_damaged} damaged lines of the journal were run again"
     best = sorted({r.label for r in results if r.member == 0 and r.failure})
     text += f"; the MLE itself failed in {', '.join(best)}" if best else ""
-    return text + (f"; {sum(inside)} of {len(inside)} reference values inside the envelope" if inside else "")
+    text += f"; {sum(inside)} of {len(inside)} reference values inside the envelope" if inside else ""
+    return (text, *(f"warning: {line}" for line in failure_warnings(summaries)))
 
 
-def _engines(
-    folder: Path,
-    name: str,
-    ensemble: Ensemble,
-    reference: ReferencePair | None,
-    workspace: Workspace,
-) -> Callable[[int], Engine]:
-    """Give each member the engine that runs its exported files."""
+def _recipe(config: CampaignConfig, run: RunFolder, ensemble: Ensemble) -> EngineRecipe:
+    """Tell workers where the exported files are."""
     elements = ensemble.settings.elements
-
-    def files(member: int) -> PotentialFiles:
-        if member != REFERENCE_MEMBER:
-            return member_files(folder, name, member, len(ensemble), elements)
-        assert reference is not None
-        return write_reference(reference, elements, workspace.folder / "reference")
-
-    return lambda member: LammpsEngine(files(member), workspace)
+    pair = _reference_pair(config)
+    reference = None
+    if pair is not None:
+        reference = str(write_reference(pair, elements, run.potentials / "reference").include.resolve())
+    lammps = config.campaign.lammps
+    arguments = {
+        "folder": str(run.potentials.resolve()),
+        "name": "-".join(elements),
+        "members": len(ensemble),
+        "elements": list(elements),
+        "reference": reference,
+        "options": list(lammps.options),
+    }
+    return EngineRecipe("snapuq.lammps.member_engines:open_engines", arguments, lammps.ranks)
 
 
 def _reference_pair(config: CampaignConfig) -> ReferencePair | None:

@@ -19,23 +19,28 @@ from snapuq.analysis.envelope import save_pointwise
 from snapuq.config import CampaignConfig
 from snapuq.core.dataset import Dataset
 from snapuq.core.ensemble import Ensemble
+from snapuq.errors import InputError, Stopped
 from snapuq.lammps.snapfiles import write_ensemble
 from snapuq.parallel import Ranks, world
 from snapuq.pipeline.campaigning import check_campaign, run_properties
 from snapuq.pipeline.folder import RunFolder
 from snapuq.pipeline.prepare import Prepared, prepare
-from snapuq.pipeline.record import update_record
+from snapuq.pipeline.record import read_record, update_record
 from snapuq.pipeline.reporting import HELD_OUT, NONE_HELD_OUT, rebuild_report
 from snapuq.pipeline.stability import state_stability
 from snapuq.pipeline.training import fit_posterior, predict_unseen
 from snapuq.provenance import atomic_path
 from snapuq.report.evaluation import evaluation_lines
 from snapuq.report.tables import write_pointwise_csv
+from snapuq.stopping import StopRequest
+from snapuq.units import seconds
 from snapuq.uq.ensemble_file import load_ensemble, save_ensemble
 from snapuq.uq.hypercube import HypercubePosterior
 
 
-def execute(config: CampaignConfig, stages: Sequence[str], quiet: bool = False) -> None:
+def execute(
+    config: CampaignConfig, stages: Sequence[str], quiet: bool = False, deadline: float | None = None
+) -> None:
     """Run some or all stages; what an earlier call finished is not done again.
 
     Parameters
@@ -46,13 +51,15 @@ def execute(config: CampaignConfig, stages: Sequence[str], quiet: bool = False) 
         Out of fit, sample, export, evaluate, campaign and report.
     quiet : bool
         No progress.
+    deadline : float or None
+        `time.monotonic` at which a campaign must have stopped.
 
     Raises
     ------
     InputError
         When data, configuration and output folder do not go together.
     """
-    run = Run(config, RunFolder(Path(config.output)), world(), quiet)
+    run = Run(config, RunFolder(Path(config.output)), world(), quiet, deadline)
     run.root(lambda: run.folder.check(config))
     # Everything that can be wrong with data, properties and reference is found before anything is written.
     if "fit" in stages or "evaluate" in stages:
@@ -67,8 +74,12 @@ def execute(config: CampaignConfig, stages: Sequence[str], quiet: bool = False) 
     # One BLAS thread per rank, whatever the environment says: identical bits at any number of ranks.
     with threadpool_limits(1), run.folder.locked(run.ranks):
         for stage in stages:
-            with run.timed(stage):
-                _STAGES[stage](run)
+            try:
+                with run.timed(stage):
+                    _STAGES[stage](run)
+            except Stopped as stopped:
+                run.say(f"stopped ({stopped.reason}); what is done is saved: run the same command to go on")
+                return
     run.say(f"done: {run.folder.path}")
 
 
@@ -86,12 +97,15 @@ class Run:
         The ranks of this run.
     quiet : bool
         No progress.
+    deadline : float or None
+        `time.monotonic` at which a campaign must have stopped.
     """
 
     config: CampaignConfig
     folder: RunFolder
     ranks: Ranks
     quiet: bool
+    deadline: float | None
     _posterior: HypercubePosterior | None = field(default=None, init=False)
     _ensemble: Ensemble | None = field(default=None, init=False)
 
@@ -225,7 +239,7 @@ def _fit(run: Run) -> None:
 
 
 def _sample(run: Run) -> None:
-    is_new = not run.has(run.folder.ensemble)
+    is_new = not (run.has(run.folder.ensemble) and len(run.ensemble) == run.config.ensemble.members)
     if is_new:
         posterior = run.posterior
         drawn = run.ranks.from_root(lambda: posterior.sample(run.config.ensemble.members, run.config.seed))
@@ -244,7 +258,8 @@ def _export(run: Run) -> None:
 
 def _evaluate(run: Run) -> None:
     posterior, ensemble = run.posterior, run.ensemble
-    if run.has(run.folder.pointwise):
+    known = run.ranks.from_root(lambda: read_record(run.folder).get("evaluated_members"))
+    if known == len(ensemble) and run.has(run.folder.pointwise):
         return
     table = predict_unseen(run.prepared, posterior, ensemble, run.rows, run.ranks, run.quiet)
     held_out = bool(run.prepared.is_test.any())
@@ -253,7 +268,8 @@ def _evaluate(run: Run) -> None:
 
     def write() -> None:
         write_pointwise_csv(run.folder.pointwise_metrics, [*metrics(table), *group_metrics(table)])
-        update_record(run.folder, run.config, evaluated_on=HELD_OUT if held_out else NONE_HELD_OUT)
+        on = HELD_OUT if held_out else NONE_HELD_OUT
+        update_record(run.folder, run.config, evaluated_on=on, evaluated_members=len(ensemble))
         for line in evaluation_lines(table, calibration, len(ensemble)):
             run.say(line)
 
@@ -262,9 +278,19 @@ def _evaluate(run: Run) -> None:
 
 
 def _campaign(run: Run) -> None:
+    n_members, wanted = len(run.ensemble), run.config.ensemble.members
+    if n_members != wanted:
+        raise InputError(
+            f"holds {n_members} members",
+            file=run.folder.ensemble,
+            expected=f"{wanted}, as the campaign file says",
+            hint="run 'snapuq sample' first",
+        )
     # What runs is what the ensemble holds, whatever has happened to the exported files since.
     _export(run)
-    run.say(run_properties(run.config, run.folder, run.ensemble, run.ranks, run.quiet))
+    stop = StopRequest(run.deadline, seconds(run.config.campaign.drain))
+    for line in run_properties(run.config, run.folder, run.ensemble, run.ranks, stop, run.quiet):
+        run.say(line)
 
 
 def _report(run: Run) -> None:

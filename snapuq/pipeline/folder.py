@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 from collections.abc import Iterator
@@ -147,6 +148,10 @@ class RunFolder:
                         file=self.path,
                         hint="wait, or choose another",
                     ) from None
+                except OSError as error:
+                    if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
+                        raise
+                    print("snapuq: warning: this file system has no locks; run one job at a time here")
 
             ranks.from_root(take)
             yield

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
@@ -154,9 +156,9 @@ def generate_dataset(config: CampaignConfig) -> Dataset:
     """
     section = config.dataset.generate
     assert section is not None
-    with Workspace() as workspace:
+    with Workspace() as workspace, TemporaryDirectory() as folder:
         pair = section.label.to_pair()
-        files = write_reference(pair, section.elements, workspace.folder / "label")
+        files = write_reference(pair, section.elements, Path(folder))
         engine = LammpsEngine(files, workspace)
         host = host_crystal(section.structures[0], section.elements[0])
         size = host.size_guess() if section.lattice_constant is None else (section.lattice_constant,) * 2

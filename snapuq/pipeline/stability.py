@@ -23,8 +23,8 @@ from snapuq.core.dataset import Structure
 from snapuq.core.ensemble import Ensemble
 from snapuq.descriptors.bispectrum import BispectrumCalculator
 from snapuq.errors import InputError, SimulationError, SnapuqError
-from snapuq.lammps.engine import SMALLEST_VOLUME
 from snapuq.lammps.session import Session
+from snapuq.lammps.truth import SMALLEST_VOLUME
 from snapuq.pipeline.folder import RunFolder
 from snapuq.pipeline.record import read_record, update_record
 from snapuq.properties.base import bind

@@ -45,10 +45,12 @@ class Property(ABC):
     """A property: its parameters, its outputs, and how to compute it with any engine.
 
     ``Params`` is a frozen dataclass of plain data; its ``__post_init__`` raises ValueError with the name
-    of the field when a value is impossible.
+    of the field when a value is impossible. ``version`` is raised when the definition of a number changes,
+    so that results of the former one are computed again.
     """
 
     Params: ClassVar[Any]
+    version: ClassVar[int] = 1
 
     @staticmethod
     def expand(params: Any) -> tuple[Any, ...]:

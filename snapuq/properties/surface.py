@@ -11,7 +11,7 @@ import numpy as np
 from ase import Atoms
 
 from snapuq.core.dataset import Structure
-from snapuq.core.engine import Engine
+from snapuq.core.engine import FMAX, Engine
 from snapuq.properties.base import (
     J_M2_PER_EV_A2,
     PROPERTIES,
@@ -57,7 +57,7 @@ class Surface(Property):
         miller: tuple[tuple[int, int, int], ...] = ((1, 0, 0), (1, 1, 0))
         thickness: float = 15.0
         vacuum: float = 12.0
-        fmax: float = 1.0e-4
+        fmax: float = FMAX
 
         def __post_init__(self) -> None:
             check_crystals("structure", self.structure)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from snapuq.core.dataset import Structure
-from snapuq.core.engine import Engine
+from snapuq.core.engine import FMAX, Engine
 from snapuq.properties.base import (
     PROPERTIES,
     Property,
@@ -46,7 +46,7 @@ class Vacancy(Property):
 
         structure: str = "bcc"
         supercell: int = 3
-        fmax: float = 1.0e-4
+        fmax: float = FMAX
 
         def __post_init__(self) -> None:
             check_crystals("structure", self.structure)

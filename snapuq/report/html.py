@@ -24,12 +24,14 @@ from snapuq.core.pointwise import PointwiseTable
 from snapuq.core.result import PropertyResult, PropertySummary
 from snapuq.provenance import write_text
 from snapuq.report.evaluation import agreement, comparison_rows, dominance_tables, extrapolation_warnings
+from snapuq.report.failures import failure_rows, is_flagged
 from snapuq.report.figures import Drawing, pointwise_drawings
 from snapuq.report.fit_tables import calibrated_kinds, fit_rows, further_rows, group_rows, member_rows
 from snapuq.report.property_figures import property_drawings
 from snapuq.report.style import save_figure, styled
-from snapuq.report.tables import failure_rows, is_curve_point, metric_rows, property_row
+from snapuq.report.tables import is_curve_point, metric_rows, property_row
 from snapuq.report.text import KINDS, number, percent
+from snapuq.results.failures import FAILED_WARNING, failure_warnings
 
 #: Quantity that tells whether a crystal is elastically stable: positive.
 STABILITY = "born_min_eigenvalue"
@@ -115,6 +117,7 @@ def render_report(inputs: ReportInputs, folder: str | Path) -> Path:
     calibration = inputs.diagnostics.get("calibration")
     unseen = overall if inputs.is_unseen else ()
     comparisons = compare(calibration, unseen, inputs.n_members)
+    failed, told = failure_warnings(inputs.summaries), inputs.diagnostics.get("warnings", ())
     beyond = extrapolation_warnings(table) if table is not None else []
     with styled():
         property_figures = [_embedded(d, folder) for d in property_drawings(inputs.summaries)]
@@ -125,7 +128,7 @@ def render_report(inputs: ReportInputs, folder: str | Path) -> Path:
     )
     html = environment.get_template("report.html.j2").render(
         inputs=inputs,
-        warnings=list(dict.fromkeys([*inputs.warnings, *inputs.diagnostics.get("warnings", ()), *beyond])),
+        warnings=list(dict.fromkeys([*inputs.warnings, *failed, *told, *beyond])),
         verdict=list(verdict(inputs, scores, overall, comparisons)),
         scores=scores,
         curve_scores=curve_scores,
@@ -146,6 +149,7 @@ def render_report(inputs: ReportInputs, folder: str | Path) -> Path:
         member_file=f"members/{inputs.potential_stem}_{1:04d}.snapcoeff",
         number=number,
         percent=percent,
+        failed_warning=FAILED_WARNING,
     )
     path = folder / "report.html"
     write_text(path, html)
@@ -244,16 +248,29 @@ def verdict(
 def _campaign_verdict(inputs: ReportInputs) -> Iterator[tuple[str, str]]:
     """Failed tasks and unstable members, which change what the envelopes mean."""
     members = [r for r in inputs.results if r.member > 0]
-    failed = sum(bool(r.failure) for r in members)
-    best = sorted({r.label for r in inputs.results if r.member == 0 and r.failure})
-    if best:
-        yield "bad", f"Campaign: the best fit itself has no value for {', '.join(best)}."
-    if failed:
-        share = failed / len(members)
+    best = [r for r in inputs.results if r.member == 0]
+    lost = sorted({r.label for r in best if r.failure})
+    doubtful = sorted({r.label for r in best if is_flagged(r)})
+    if lost:
+        yield "bad", f"Campaign: the best fit itself has no value for {', '.join(lost)}."
+    if doubtful:
+        where = ", ".join(doubtful)
+        text = f"Campaign: the best fit itself did not converge or was reconfigured in {where}; "
+        yield "bad", text + "its values there are not to be quoted."
+    failed, flagged = sum(bool(r.failure) for r in members), sum(map(is_flagged, members))
+    if failed or flagged:
+        parts = []
+        if failed:
+            parts.append(
+                f"{failed:,} gave no value, so their envelopes are over the others alone and the true ones "
+                "may be wider"
+            )
+        if flagged:
+            parts.append(f"{flagged:,} did not converge or were reconfigured; their values are kept")
         yield (
-            "bad" if share > _TOO_MANY_FAILED else "warn",
-            f"Campaign: {failed} of {len(members)} property calculations of members failed, so their "
-            "envelopes are over the others alone and too narrow; the reasons are below.",
+            "bad" if failed + flagged > _TOO_MANY_FAILED * len(members) else "warn",
+            f"Campaign: of {len(members):,} property calculations of members, {', and '.join(parts)}. "
+            "The reasons are below.",
         )
     for label in dict.fromkeys(r.label for r in members if STABILITY in r.values):
         values = [r.values[STABILITY].value for r in members if r.label == label and STABILITY in r.values]

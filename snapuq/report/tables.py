@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from snapuq.analysis.calibration import GAUSSIAN_RATIO, PointwiseMetrics, error_over_std, finite
-from snapuq.core.result import PropertyResult, PropertySummary
+from snapuq.core.result import PropertySummary
 from snapuq.provenance import write_text
-from snapuq.report.text import KINDS, MISSING, decimals, display_unit, fixed, member_ranges, number, percent
+from snapuq.report.text import KINDS, MISSING, decimals, display_unit, fixed, number, percent
 
 #: Quantities of a curve: energy above the minimum (eV/atom) at a volume ratio V/V0.
 CURVE_PREFIX = "energy_at_"
@@ -63,8 +63,12 @@ class PropertyRow:
     ----------
     label, quantity, unit : str
         Which quantity.
-    mle, mean, std, minimum, maximum, reference : str
+    mle, mean, std, minimum, maximum : str
         Numbers, to two digits of the std.
+    sound_minimum, sound_maximum : str
+        Over the members without a flag; empty where they would repeat `minimum` or `maximum`.
+    reference : str
+        True value, likewise.
     ratio : str
         \\|reference - MLE\\| / std.
     inside : str
@@ -72,7 +76,7 @@ class PropertyRow:
     members : str
         Members that gave a value, of all.
     remarks : str
-        Failed, unconverged and reconfigured counts.
+        Failed, unconverged and reconfigured counts, and the width that the failed are expected to cost.
     """
 
     label: str
@@ -83,6 +87,8 @@ class PropertyRow:
     std: str
     minimum: str
     maximum: str
+    sound_minimum: str
+    sound_maximum: str
     reference: str
     ratio: str
     inside: str
@@ -108,12 +114,17 @@ def property_row(summary: PropertySummary) -> PropertyRow:
         finite(summary.minimum),
         finite(summary.maximum),
     )
+    minimum, maximum = fixed(summary.minimum, places), fixed(summary.maximum, places)
+    sound = fixed(summary.sound_minimum, places), fixed(summary.sound_maximum, places)
     counts = {
         "failed": summary.n_failed,
         "not converged": summary.n_unconverged,
         "reconfigured": summary.n_reconfigured,
     }
     remarks = [f"{n} {what}" for what, n in counts.items() if n]
+    if summary.n_failed and summary.narrowing is not None:
+        # Unbreakable, so that the number keeps its sign and unit in a narrow column.
+        remarks[0] += " " + f"(width −{percent(summary.narrowing)})".replace(" ", "\N{NO-BREAK SPACE}")
     offset = mean_offset(summary)
     if offset is not None and offset > 1.0:
         remarks.append(f"mean {number(offset, 2)} std from the MLE")
@@ -124,8 +135,10 @@ def property_row(summary: PropertySummary) -> PropertyRow:
         mle=fixed(summary.mle, places),
         mean=fixed(summary.mean, places),
         std=fixed(summary.std, places),
-        minimum=fixed(summary.minimum, places),
-        maximum=fixed(summary.maximum, places),
+        minimum=minimum,
+        maximum=maximum,
+        sound_minimum="" if sound[0] in (minimum, MISSING) else sound[0],
+        sound_maximum="" if sound[1] in (maximum, MISSING) else sound[1],
         reference=fixed(summary.reference, places),
         ratio=number(error_over_std(summary), 2),
         inside=("yes" if summary.inside else "no") if known else MISSING,
@@ -151,80 +164,6 @@ def mean_offset(summary: PropertySummary) -> float | None:
     if mle is None or mean is None or not std:
         return None
     return abs(mean - mle) / std
-
-
-@dataclass(frozen=True)
-class FailureRow:
-    """Members that share one outcome of one property.
-
-    Parameters
-    ----------
-    label : str
-        The property.
-    outcome : str
-        ``failed``, ``not converged`` or ``reconfigured``.
-    reason : str
-        Short reason.
-    example : str
-        Detail of the first member's failure.
-    count : int
-        How many.
-    members : str
-        Their numbers.
-    """
-
-    label: str
-    outcome: str
-    reason: str
-    example: str
-    count: int
-    members: str
-
-
-def failure_rows(
-    results: Sequence[PropertyResult], summaries: Sequence[PropertySummary]
-) -> tuple[FailureRow, ...]:
-    """Name every member without a trustworthy value, grouped by property and reason.
-
-    Parameters
-    ----------
-    results : sequence of PropertyResult
-        One per property and member.
-    summaries : sequence of PropertySummary
-        Used where a property has no result in `results`.
-
-    Returns
-    -------
-    tuple of FailureRow
-        In order of first appearance.
-    """
-    found: dict[tuple[str, str, str], list[int]] = {}
-    example: dict[tuple[str, str, str], str] = {}
-    for result in results:
-        for outcome, text in _outcomes(result):
-            reason, _, detail = text.partition(": ")
-            key = (result.label, outcome, reason)
-            found.setdefault(key, []).append(result.member)
-            example.setdefault(key, detail)
-    covered = {r.label for r in results}
-    for summary in summaries:
-        if summary.label not in covered:
-            for text, members in summary.failures.items():
-                found.setdefault((summary.label, "failed", text), list(members))
-    return tuple(
-        FailureRow(*key, example.get(key, ""), len(set(members)), member_ranges(members))
-        for key, members in found.items()
-    )
-
-
-def _outcomes(result: PropertyResult) -> Iterable[tuple[str, str]]:
-    if result.failure:
-        yield "failed", result.failure
-        return
-    if not result.converged:
-        yield "not converged", "a relaxation stopped above its tolerance"
-    if result.reconfigured:
-        yield "reconfigured", "atoms left the configuration that was asked about"
 
 
 @dataclass(frozen=True)

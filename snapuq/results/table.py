@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from snapuq.core.reasons import NOT_CONVERGED, RECONFIGURED
 from snapuq.core.result import PropertyResult, PropertySummary, Quantity
 from snapuq.core.task import REFERENCE_MEMBER
 from snapuq.errors import InputError, nearest
 from snapuq.provenance import write_text
+from snapuq.results.failures import narrowing
 
 #: Probabilities of the quantiles in a summary.
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -28,8 +30,19 @@ RESULT_COLUMNS = (
     "converged",
     "reconfigured",
     "failure",
+    "detail",
 )
-_NUMBERS = ("mle", "mean", "std", "minimum", "maximum")
+_NUMBERS = (
+    "mle",
+    "mean",
+    "std",
+    "minimum",
+    "maximum",
+    "sound_minimum",
+    "sound_maximum",
+    "sound_std",
+    "narrowing",
+)
 _COUNTS = ("n_members", "n_failed", "n_unconverged", "n_reconfigured")
 _QUANTILE_COLUMNS = tuple(f"quantile_{q:g}" for q in QUANTILES)
 SUMMARY_COLUMNS = (
@@ -88,6 +101,7 @@ def _summary(
 ) -> PropertySummary:
     members = [r for r in group if r.member > 0]
     values = np.array([r.values[name].value for r in members if name in r.values])
+    sound = np.array([r.values[name].value for r in members if name in r.values and not _reasons(r)])
     single = {r.member: r.values[name].value for r in group if r.member <= 0 and name in r.values}
     true = single.get(REFERENCE_MEMBER)
     given = reference.get((label, name))
@@ -99,9 +113,9 @@ def _summary(
         true = given.value
     failures: dict[str, list[int]] = {}
     for result in members:
-        if result.failure:
-            failures.setdefault(result.failure, []).append(result.member)
-    known = len(values) > 0
+        for reason in _reasons(result):
+            failures.setdefault(reason, []).append(result.member)
+    known, any_sound = len(values) > 0, len(sound) > 0
     return PropertySummary(
         label=label,
         quantity=name,
@@ -118,7 +132,20 @@ def _summary(
         n_unconverged=sum(not r.converged and not r.failure for r in members),
         n_reconfigured=sum(r.reconfigured and not r.failure for r in members),
         failures={reason: tuple(numbers) for reason, numbers in sorted(failures.items())},
+        sound_minimum=float(sound.min()) if any_sound else None,
+        sound_maximum=float(sound.max()) if any_sound else None,
+        sound_std=float(sound.std()) if any_sound else None,
+        narrowing=narrowing(values, len(members) - len(values)),
     )
+
+
+def _reasons(result: PropertyResult) -> list[str]:
+    """Why a result is missing, or not to be trusted, in machine words; empty when it is sound."""
+    if result.failure:
+        # Errors that nobody foresaw carry their text after the word.
+        return [result.failure.partition(": ")[0]]
+    flags = {NOT_CONVERGED: not result.converged, RECONFIGURED: result.reconfigured}
+    return [reason for reason, is_raised in flags.items() if is_raised]
 
 
 def write_results_csv(path: Path, results: Iterable[PropertyResult]) -> None:
@@ -133,7 +160,7 @@ def write_results_csv(path: Path, results: Iterable[PropertyResult]) -> None:
     """
     rows = []
     for r in results:
-        state = [int(r.converged), int(r.reconfigured), r.failure]
+        state = [int(r.converged), int(r.reconfigured), r.failure, r.detail]
         for name, q in r.values.items():
             rows.append([r.label, r.member, name, repr(q.value), q.unit, *state])
         if not r.values:
@@ -189,6 +216,7 @@ def read_results_csv(path: Path) -> tuple[PropertyResult, ...]:
             entry["converged"] = bool(int(row["converged"]))
             entry["reconfigured"] = bool(int(row["reconfigured"]))
             entry["failure"] = row["failure"]
+            entry["detail"] = row["detail"]
             if row["quantity"]:
                 entry["values"][row["quantity"]] = Quantity(float(row["value"]), row["unit"])
     return tuple(PropertyResult("", label, member, **e) for (label, member), e in found.items())

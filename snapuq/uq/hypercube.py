@@ -31,6 +31,7 @@ from .trust import warnings_of
 Array = NDArray[np.float64]
 
 FORMAT = "snapuq posterior 2"
+_AT_ONCE = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +98,7 @@ class HypercubePosterior:
         Returns
         -------
         Ensemble
-            Exactly `n` members.
+            Exactly `n` members; those of a larger ensemble begin with the same ones, to the bit.
 
         Raises
         ------
@@ -108,8 +109,11 @@ class HypercubePosterior:
             raise InputError(
                 "an ensemble needs members", key="ensemble.members", found=n, expected="1 or more"
             )
-        shifts = draw(self.box, n, seed, "members") @ self.box.axes.T
-        coefficients = self.mle + self.scale * shifts
+        points = np.zeros((-(-n // _AT_ONCE) * _AT_ONCE, self.box.axes.shape[1]))
+        points[:n] = draw(self.box, n, seed, "members")
+        # Products of one fixed shape: the first members have the same bits whatever n is.
+        parts = [points[i : i + _AT_ONCE] @ self.box.axes.T for i in range(0, len(points), _AT_ONCE)]
+        coefficients = self.mle + self.scale * np.concatenate(parts)[:n]
         return Ensemble(self.settings, self.reference, self.mle, self.mean, coefficients, seed, self.digest)
 
     def save(self, path: str | Path) -> None:

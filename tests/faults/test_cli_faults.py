@@ -158,7 +158,7 @@ def test_stages_follow_each_other_and_refuse_changed_data(
         assert main([stage, str(campaign), "-o", str(out), "-q"]) == 0, capfd.readouterr().err
     for name in ("posterior.h5", "ensemble.h5", "summary.csv", "results.csv", "report.html", "summary.yaml"):
         assert (out / name).is_file()
-    assert "another run" in refused(capfd, "fit", campaign, "-o", out, "--set", "ensemble.members=4")
+    assert "another run" in refused(capfd, "fit", campaign, "-o", out, "--set", "seed=4")
     edit(lambda d: d.update(Energy=d["Energy"] + 0.01))(campaign.parent / "data" / "crystal")
     assert "the data have changed" in refused(capfd, "fit", campaign, "-o", out)
     # The report needs neither data nor LAMMPS.

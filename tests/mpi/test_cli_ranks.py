@@ -20,7 +20,7 @@ from snapuq.cli import main
 from snapuq.errors import InputError
 from snapuq.parallel import world
 
-def execute(config, stages, quiet):
+def execute(config, stages, quiet, deadline):
     if world().rank == 1:
         raise {error}
     world().from_root(lambda: None)

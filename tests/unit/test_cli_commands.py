@@ -28,7 +28,7 @@ class FakePipeline(SimpleNamespace):
         self.calls: list[Any] = []
         self.error: BaseException | None = None
 
-    def execute(self, config: Any, stages: tuple[str, ...], quiet: bool) -> None:
+    def execute(self, config: Any, stages: tuple[str, ...], quiet: bool, deadline: float | None) -> None:
         self.calls.append((config, stages, quiet))
         if self.error is not None:
             raise self.error

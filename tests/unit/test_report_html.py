@@ -14,12 +14,14 @@ import pytest
 from matplotlib.image import imread
 
 from snapuq.core.pointwise import PointwiseTable
-from snapuq.core.result import PropertyResult, PropertySummary
+from snapuq.core.result import PropertyResult, PropertySummary, Quantity
 from snapuq.report.figures import pointwise_drawings
 from snapuq.report.fit_tables import diagnostic_rows
 from snapuq.report.html import ReportInputs, render_report
 from snapuq.report.property_figures import PANEL_ROWS, property_drawings
 from snapuq.report.style import save_figure, styled
+from snapuq.results.failures import failure_warnings
+from snapuq.results.table import summarise
 
 HOSTILE = "<script>alert(1)</script> $x^$ & \"'\x07\n{{ 7 * 7 }}"
 
@@ -230,6 +232,30 @@ def test_groups_beyond_the_training_data_are_named(tmp_path: Path):
     text = Page(render_report(inputs(pointwise=far), tmp_path).read_text(encoding="utf-8")).text
     assert "test group 'liquid' lies beyond the training data in 100 % of its configurations" in text
     assert "test group 'bulk'" not in text
+
+
+def test_members_without_a_sound_value_are_warned_of_and_explained(tmp_path: Path):
+    def one(member: int, **changes) -> PropertyResult:
+        values = {} if "failure" in changes else {"energy": Quantity(3.0 + 0.01 * member, "eV")}
+        return PropertyResult(f"v{member}", "vacancy", member, values, **changes)
+
+    results = [one(0, converged=False), *(one(m) for m in range(1, 19))]
+    results += [one(19, reconfigured=True), one(20, failure="time_limit", converged=False)]
+    summaries = summarise(results)
+    run = inputs(summaries=summaries, results=results, n_members=20, pointwise=None)
+    text = Page(render_report(run, tmp_path).read_text(encoding="utf-8")).text
+    for part in (
+        "the best fit itself did not converge or was reconfigured in vacancy",
+        "of 20 property calculations of members, 1 gave no value",
+        "and 1 did not converge or were reconfigured; their values are kept",
+        *failure_warnings(summaries),
+        "3.190 3.180",
+        "no value time_limit The task took longer than its time limit. 1 20",
+        "flagged reconfigured Atoms left the configuration that was asked about. 1 19",
+        "flagged not_converged A relaxation stopped above its tolerance. 1 MLE",
+    ):
+        assert part in text, part
+    assert "3 warnings" in text
 
 
 def test_report_needs_no_other_file(report: Path):

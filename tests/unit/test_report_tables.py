@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 
 from snapuq.analysis.calibration import PointwiseMetrics
 from snapuq.core.design import RowKind
-from snapuq.core.result import PropertyResult, PropertySummary
+from snapuq.core.result import PropertySummary
 from snapuq.report.tables import (
     curve_ratio,
-    failure_rows,
     metric_rows,
     property_row,
     write_pointwise_csv,
@@ -125,7 +124,16 @@ def test_property_row_writes_to_two_digits_of_the_std():
     assert (row.mle, row.mean, row.std, row.minimum, row.maximum) == ("521", "516", "24", "443", "590")
     assert (row.reference, row.ratio, row.inside) == ("552", "1.3", "yes")
     assert (row.members, row.remarks) == ("497 of 500", "3 failed, 1 reconfigured")
+    assert (row.sound_minimum, row.sound_maximum) == ("", "")
     assert property_row(summary(reference=700.0)).inside == "no"
+
+
+def test_property_row_shows_the_envelope_without_flagged_members_where_it_differs():
+    row = property_row(summary(sound_minimum=443.4, sound_maximum=561.0, narrowing=0.0123))
+    assert (row.minimum, row.sound_minimum) == ("443", "")
+    assert (row.maximum, row.sound_maximum) == ("590", "561")
+    assert row.remarks.replace("\N{NO-BREAK SPACE}", " ") == "3 failed (width −1.2 %), 1 reconfigured"
+    assert "width" not in property_row(summary(n_failed=0, narrowing=0.0)).remarks
 
 
 def test_property_row_without_numbers():
@@ -140,30 +148,6 @@ def test_curve_points_are_recognised():
     assert curve_ratio("energy_at_rest") is None
     assert curve_ratio("energy_at_nan") is None
     assert curve_ratio("bulk_modulus") is None
-
-
-def result(label: str, member: int, **changes) -> PropertyResult:
-    return PropertyResult(f"{label}{member}", label, member, {}, **changes)
-
-
-def test_failures_are_named_with_their_members():
-    results = [
-        result("vacancy", 0),
-        result("vacancy", 1, failure="lost_atoms: 3 of 53"),
-        result("vacancy", 2, failure="lost_atoms: 1 of 53"),
-        result("vacancy", 3, converged=False),
-        result("vacancy", 4, reconfigured=True),
-        result("vacancy", 7, failure="not_converged: 5000 evaluations", converged=False),
-    ]
-    rows = failure_rows(results, [summary(label="vacancy"), summary(), summary(quantity="C12")])
-    assert [(r.label, r.outcome, r.reason, r.count, r.members) for r in rows] == [
-        ("vacancy", "failed", "lost_atoms", 2, "1–2"),
-        ("vacancy", "not converged", "a relaxation stopped above its tolerance", 1, "3"),
-        ("vacancy", "reconfigured", "atoms left the configuration that was asked about", 1, "4"),
-        ("vacancy", "failed", "not_converged", 1, "7"),
-        ("elastic bcc", "failed", "unstable", 3, "1–2, 9"),
-    ]
-    assert rows[0].example == "3 of 53"
 
 
 def metric(kind: RowKind, group: str | None, rmse: float | None = 0.01) -> PointwiseMetrics:

@@ -35,7 +35,7 @@ RESULTS = [
     one(2, failure="runaway", converged=False),
     one(3, 17.0, converged=False),
     one(4, 19.0, reconfigured=True),
-    one(5, failure="runaway", converged=False),
+    one(5, failure="runaway", converged=False, detail='by a factor of 3, "or more"'),
 ]
 
 
@@ -46,8 +46,36 @@ def test_against_numbers_worked_out_by_hand():
     assert s.std == pytest.approx(np.sqrt(8 / 3), rel=1e-15)
     assert s.quantiles[0.5] == 17.0
     assert (s.n_members, s.n_failed, s.n_unconverged, s.n_reconfigured) == (5, 2, 1, 1)
-    assert s.failures == {"runaway": (2, 5)}
+    assert s.failures == {"not_converged": (3,), "reconfigured": (4,), "runaway": (2, 5)}
+    assert s.n_unsound == 4
+    assert (s.sound_minimum, s.sound_maximum, s.sound_std) == (15.0, 15.0, 0.0)
+    # Of three values one is kept, and one value has no width.
+    assert s.narrowing == 1.0
     assert s.inside is True
+
+
+def test_flagged_members_stay_in_the_envelope_and_are_left_out_of_the_sound_one():
+    results = [one(m, float(v)) for m, v in enumerate((1, 2, 3, 4), 1)]
+    results += [one(5, 9.0, converged=False, reconfigured=True), one(6, -9.0, reconfigured=True)]
+    (s,) = summarise(results)
+    assert (s.minimum, s.maximum, s.n_failed, s.narrowing) == (-9.0, 9.0, 0, 0.0)
+    assert (s.sound_minimum, s.sound_maximum) == (1.0, 4.0)
+    assert s.sound_std == pytest.approx(np.sqrt(1.25), rel=1e-15)
+    assert s.failures == {"not_converged": (5,), "reconfigured": (5, 6)}
+    assert (s.n_unsound, s.n_unconverged, s.n_reconfigured) == (2, 1, 2)
+
+
+def test_failures_of_one_kind_are_counted_together_whatever_their_text():
+    (s,) = summarise(
+        [one(1, 1.0), one(2, failure="bug: KeyError: 'a'"), one(3, failure="bug: KeyError: 'b'")]
+    )
+    assert s.failures == {"bug": (2, 3)}
+
+
+def test_without_flags_the_sound_envelope_is_the_envelope():
+    (s,) = summarise([one(m, float(m)) for m in range(1, 6)])
+    assert (s.sound_minimum, s.sound_maximum, s.sound_std) == (s.minimum, s.maximum, s.std)
+    assert (s.n_unsound, s.failures) == (0, {})
 
 
 def test_order_of_members_does_not_matter():
@@ -73,6 +101,7 @@ def test_tables_survive_a_round_trip(tmp_path):
     write_results_csv(tmp_path / "results.csv", results)
     found = read_results_csv(tmp_path / "results.csv")
     assert list(found) == [replace(r, key="") for r in results]
+    assert [r.detail for r in found] == [r.detail for r in results]
     summaries = summarise(results)
     write_summary_csv(tmp_path / "summary.csv", summaries)
     assert read_summary_csv(tmp_path / "summary.csv") == summaries
@@ -145,3 +174,12 @@ def test_missing_and_malformed_tables_of_our_own(tmp_path):
     (tmp_path / "r.csv").write_text(text.replace("15.5", "1 5.5"))
     with pytest.raises(InputError, match="malformed row"):
         read_results_csv(tmp_path / "r.csv")
+
+
+def test_a_table_of_an_earlier_version_is_refused(tmp_path):
+    path = tmp_path / "s.csv"
+    write_summary_csv(path, summarise(RESULTS))
+    path.write_text(path.read_text().replace("sound_std", "x"))
+    with pytest.raises(InputError, match="missing column") as caught:
+        read_summary_csv(path)
+    assert "sound_std" in str(caught.value)
