@@ -8,8 +8,11 @@ from collections.abc import Callable
 from typing import TextIO
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
+
+# Seconds between changes of the bar on a terminal.
+_REFRESH = 0.2
 
 
 class Progress:
@@ -56,16 +59,16 @@ class Progress:
         self._start = self._last = time.monotonic()
         if not self._silent and self._stream.isatty():
             columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-            times = (TimeElapsedColumn(), TimeRemainingColumn())
+            times = (TimeElapsedColumn(), TextColumn("{task.fields[note]}"))
             self._bar = Bar(*columns, *times, console=Console(file=self._stream))
-            self._bar.add_task(self._title, total=self._total)
+            self._bar.add_task(self._title, total=self._total, note="")
             self._bar.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self._bar is not None:
             if kind is None:
-                self._bar.update(self._bar.task_ids[0], completed=self._total)
+                self._bar.update(self._bar.task_ids[0], completed=self._total, note="")
             self._bar.stop()
         elif not self._silent:
             spent = duration(time.monotonic() - self._start)
@@ -101,33 +104,25 @@ class Progress:
         done : int
             Items that are done, those of an earlier run included.
         left : callable
-            Gives the seconds that are left, if they can be told; called when a line is due.
+            Gives the seconds that are left, if they can be told; called when they are shown.
         """
-        if self._silent:
-            return
-        if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], completed=done)
-            return
         now = time.monotonic()
-        if now - self._last >= self._interval:
-            self._last = now
-            estimate = left()
-            known = "" if estimate is None else f", about {duration(estimate)} left"
-            rate = (done - self._skipped) / max(now - self._start, 1.0e-9)
-            self._write(f"{done} of {self._total}, {60.0 * rate:.3g} a minute{known}")
+        is_due = now - self._last >= (self._interval if self._bar is None else _REFRESH)
+        if self._silent or not is_due or done <= self._skipped:
+            return
+        self._last = now
+        rate = 60.0 * (done - self._skipped) / max(now - self._start, 1.0e-9)
+        estimate = left()
+        note = f"{rate:.3g} a minute" + ("" if estimate is None else f", about {duration(estimate)} left")
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], completed=done, note=note)
+        else:
+            self._write(f"{done} of {self._total}, {note}")
 
     def _show(self) -> None:
-        if self._silent:
-            return
         done = min(self._total, self._skipped + self._done)
-        if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], completed=done)
-            return
-        now = time.monotonic()
-        if self._done > 0 and now - self._last >= self._interval:
-            self._last = now
-            left = (now - self._start) * (self._total - done) / self._done
-            self._write(f"{done} of {self._total}, about {duration(left)} left")
+        spent = time.monotonic() - self._start
+        self.show(done, lambda: spent * (self._total - done) / self._done)
 
     def _write(self, text: str) -> None:
         print(f"{self._title}: {text}", file=self._stream, flush=True)

@@ -156,6 +156,11 @@ class Dispatcher:
         return len(self._tasks) - self._n_done - len(self._running)
 
     @property
+    def is_scarce(self) -> bool:
+        """Whether too few tasks wait for any to be handed out in advance."""
+        return self.n_waiting < LEAST_WAITING * self._n_ranks
+
+    @property
     def is_done(self) -> bool:
         """Whether every task has a result."""
         return self._n_done == len(self._tasks)
@@ -175,7 +180,7 @@ class Dispatcher:
         int or None
             Index of the task; None when there is none for this rank at present.
         """
-        if ahead and self.n_waiting < LEAST_WAITING * self._n_ranks:
+        if ahead and self.is_scarce:
             return None
         index = self._pick(rank)
         if index is not None:

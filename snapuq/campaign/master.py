@@ -142,6 +142,11 @@ class Master:
                     self._post.send(Leave(), rank)
 
     @property
+    def is_awaited(self) -> bool:
+        """Whether ranks may be without work until rank 0 looks again: at the end, and while it drains."""
+        return self._is_draining or self._dispatcher.is_scarce
+
+    @property
     def is_complete(self) -> bool:
         """Whether every task has a result."""
         return self._dispatcher.is_done

@@ -18,10 +18,10 @@ from snapuq.progress import Progress
 from snapuq.results.journal import BUG, TIME_LIMIT, Journal, JournalContent, load_results
 from snapuq.stopping import StopRequest
 
-#: Seconds between looks at messages of other ranks: of a rank without work, of one whose worker is busy (each
-#: look takes time from it, and the others have their next task already), and of one that has no others. A
-#: blocking receive would burn a core.
-_TICK, _TICK_BUSY, _TICK_ALONE = 1.0e-3, 8.0e-3, 5.0e-2
+#: Seconds between looks at messages of other ranks: of one that waits or is waited for, of one whose worker
+#: is busy (each look takes time from it, and the others have their next task already), and of one that has no
+#: others. A blocking receive would burn a core.
+_TICK, _TICK_BUSY, _TICK_ALONE = 1.0e-3, 2.0e-2, 5.0e-2
 #: A task that ran into its limit is run once more with this many times the limit.
 SECOND_CHANCE = 2.0
 
@@ -179,10 +179,11 @@ def _loop(supervisor: Supervisor, master: Master | None, mailbox: Mailbox) -> No
                 supervisor.take(message)
         if master is not None and not supervisor.has_left:
             master.serve()
-        supervisor.step(0.0 if mailbox.has_own else _tick(mailbox, supervisor))
+        supervisor.step(0.0 if mailbox.has_own else _tick(mailbox, supervisor, master))
 
 
-def _tick(mailbox: Mailbox, supervisor: Supervisor) -> float:
+def _tick(mailbox: Mailbox, supervisor: Supervisor, master: Master | None) -> float:
     if mailbox.is_alone:
         return _TICK_ALONE
-    return _TICK_BUSY if supervisor.is_busy else _TICK
+    is_awaited = master is not None and master.is_awaited
+    return _TICK_BUSY if supervisor.is_busy and not is_awaited else _TICK

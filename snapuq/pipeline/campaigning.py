@@ -187,8 +187,8 @@ def run_properties(
         outcome = run_campaign(
             tasks, recipe, run.journal, ranks, progress, stop, seconds(config.campaign.time_limit)
         )
-    if not outcome.is_complete:
-        raise Stopped(outcome.reason)
+        if not outcome.is_complete:
+            raise Stopped(outcome.reason)
     return ranks.from_root(lambda: _summarise(config, run, tasks))
 
 
