@@ -16,11 +16,12 @@ export OPENBLAS_NUM_THREADS := 1
 export MKL_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint bench docs clean
+.PHONY: help venv demo test soak lint bench docs clean
 
 help:
 	@echo "make demo    a first report in minutes: fit, sample and $(NP) ranks of property calculations"
 	@echo "make test    all tests, on the real LAMMPS and under mpirun"
+	@echo "make soak    the tests that take half a minute or more: kills, long campaigns"
 	@echo "make lint    ruff, mypy, import rules, docstrings, and no torch"
 	@echo "make bench   benchmarks against named peers, quick form"
 	@echo "make docs    manual and API reference in docs/html"
@@ -47,7 +48,11 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	@echo "== Testing (tests of several ranks call mpirun themselves)"
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+
+soak: $(STAMP)
+	@echo "== Testing what takes long"
+	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
 
 lint: $(STAMP)
 	@echo "== ruff"
@@ -72,7 +77,7 @@ bench: $(STAMP)
 docs: $(STAMP)
 	@echo "== API reference"
 	$(BIN)/sphinx-apidoc -q --force --separate --module-first -o docs/source snapuq
-	cp docs_src/*.rst docs/source/
+	cp docs_src/*.rst docs_src/pressure.py docs/source/
 	$(BIN)/sphinx-build --quiet -b html -c docs_src docs/source docs/html
 	@echo "== Open docs/html/index.html"
 

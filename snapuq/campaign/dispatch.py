@@ -6,6 +6,8 @@ from collections import OrderedDict, defaultdict, deque
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from snapuq.results.journal import JournalContent
+
 #: Workers that a task may end before it is at fault; one may have been killed by someone else.
 LARGEST_DEATHS = 3
 #: With fewer waiting tasks than this for each rank, none is handed out in advance.
@@ -80,6 +82,26 @@ class CostModel:
             return None if counts else 0.0
         usual = sum(self._total[label] / n for label, n in self._count.items()) / len(self._count)
         return sum((known[label] or usual) * n for label, n in counts.items()) / n_ranks
+
+
+def learned_costs(content: JournalContent) -> CostModel:
+    """Learn from the tasks of a journal that gave a result.
+
+    Parameters
+    ----------
+    content : JournalContent
+        The journal.
+
+    Returns
+    -------
+    CostModel
+        Mean wall times.
+    """
+    costs = CostModel()
+    for entry in content.entries:
+        if not entry.result.failure:
+            costs.learn(entry.result.label, entry.result.seconds)
+    return costs
 
 
 class _Queue:

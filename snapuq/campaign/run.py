@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from snapuq.campaign.dispatch import CostModel
+from snapuq.campaign.dispatch import learned_costs
 from snapuq.campaign.master import Master, Work
 from snapuq.campaign.messages import FromSupervisor
 from snapuq.campaign.recipe import EngineRecipe
@@ -60,10 +60,7 @@ def plan_work(tasks: Sequence[PropertyTask], content: JournalContent, limit: flo
         Tasks without a result; those that met an error that nobody foresaw; and those that ran into a limit
         for the first time or, since, into a shorter one than they would have now.
     """
-    costs = CostModel()
-    for entry in content.entries:
-        if not entry.result.failure:
-            costs.learn(entry.result.label, entry.result.seconds)
+    costs = learned_costs(content)
     waiting: list[PropertyTask] = []
     limits: dict[int, float] = {}
     for task in tasks:

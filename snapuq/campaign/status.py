@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from snapuq.campaign.dispatch import CostModel
+from snapuq.campaign.dispatch import learned_costs
 from snapuq.core.task import PropertyTask
 from snapuq.errors import InputError
 from snapuq.provenance import canonical_json, write_text
@@ -137,10 +137,7 @@ def read_status(folder: Path) -> Status:
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"cannot be read ({error})", file=path, hint="run 'snapuq campaign' again") from None
     content = load_results(folder)
-    costs = CostModel()
-    for entry in content.entries:
-        if not entry.result.failure:
-            costs.learn(entry.result.label, entry.result.seconds)
+    costs = learned_costs(content)
     properties = []
     for label, keys in tasks.items():
         known = [content.results[key] for key in keys if key in content.results]

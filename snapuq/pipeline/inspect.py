@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
+from snapuq.campaign.dispatch import learned_costs
 from snapuq.config import CampaignConfig
 from snapuq.core.potential import SnapSettings
+from snapuq.core.task import PropertyTask
 from snapuq.data.weights import excess_energies
 from snapuq.parallel import world
 from snapuq.pipeline.campaigning import check_campaign, plan_tasks
+from snapuq.pipeline.folder import RunFolder
 from snapuq.pipeline.prepare import Prepared, prepare
+from snapuq.progress import duration
+from snapuq.results.journal import load_results
 from snapuq.uq.crossval import CALIBRATION_MEMBERS
 from snapuq.uq.trust import FEW_CONFIGURATIONS
 
@@ -78,13 +86,24 @@ def dry_run(config: CampaignConfig) -> str:
                 f"warning: the calibration is for {CALIBRATION_MEMBERS} members; the envelope of {members} "
                 "is narrower and misses more"
             )
-        lines.append(f"campaign: {len(tasks)} tasks on {ranks.size} rank(s)")
-        for label in dict.fromkeys(t.label for t in tasks):
-            lines.append(f"  {label}: {sum(t.label == label for t in tasks)} tasks")
+        lines += _about_cost(tasks, config.output, ranks.size)
         lines.append(f"output: {os.path.relpath(config.output)}")
         return "\n".join(lines)
 
     return ranks.from_root(describe)
+
+
+def _about_cost(tasks: Sequence[PropertyTask], output: Path, n_ranks: int) -> list[str]:
+    """Tasks of each property, and what they take as far as the run's journal knows."""
+    costs = learned_costs(load_results(RunFolder(output).journal))
+    counts = Counter(task.label for task in tasks)
+    total = costs.total(counts, n_ranks)
+    known = "" if total is None else f", about {duration(total)} in all"
+    lines = [f"campaign: {len(tasks)} tasks on {n_ranks} rank(s){known}"]
+    for label, n in counts.items():
+        seconds = costs.expected(label)
+        lines.append(f"  {label}: {n} tasks" + ("" if seconds is None else f" of {seconds:.3g} s"))
+    return lines
 
 
 def recommended(settings: SnapSettings, n_training: int) -> SnapSettings | None:

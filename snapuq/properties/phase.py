@@ -31,6 +31,8 @@ class Phase(Property):
     Swinburne and Perez, Mach. Learn.: Sci. Technol. 6, 015008 (2025), doi:10.1088/2632-2153/ad9fce.
     """
 
+    ranked = ("energy", "volume")
+
     @dataclass(frozen=True)
     class Params:
         """Crystals to compare.

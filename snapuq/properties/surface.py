@@ -35,6 +35,8 @@ class Surface(Property):
     Tran et al., Sci. Data 3, 160080 (2016), doi:10.1038/sdata.2016.80.
     """
 
+    ranked = ("surface_energy",)
+
     @dataclass(frozen=True)
     class Params:
         """Crystal, surfaces and slab.

@@ -19,6 +19,7 @@ from snapuq.analysis.calibration import (
     property_scores,
 )
 from snapuq.analysis.expectation import Comparison, compare
+from snapuq.analysis.ranking import rank_correlations
 from snapuq.core.design import RowKind
 from snapuq.core.pointwise import PointwiseTable
 from snapuq.core.result import PropertyResult, PropertySummary
@@ -29,7 +30,7 @@ from snapuq.report.figures import Drawing, pointwise_drawings
 from snapuq.report.fit_tables import calibrated_kinds, fit_rows, further_rows, group_rows, member_rows
 from snapuq.report.property_figures import property_drawings
 from snapuq.report.style import save_figure, styled
-from snapuq.report.tables import is_curve_point, metric_rows, property_row
+from snapuq.report.tables import is_curve_point, metric_rows, property_row, rank_rows
 from snapuq.report.text import KINDS, number, percent
 from snapuq.results.failures import FAILED_WARNING, failure_warnings
 
@@ -135,6 +136,7 @@ def render_report(inputs: ReportInputs, folder: str | Path) -> Path:
         property_rows=[property_row(s) for s in own],
         curve_rows=[property_row(s) for s in curve],
         property_figures=property_figures,
+        rank_rows=rank_rows(rank_correlations(inputs.results, _references(inputs.summaries))),
         failures=failure_rows(inputs.results, inputs.summaries),
         kinds=[KINDS[m.kind].name for m in overall],
         metric_rows=metric_rows(overall),
@@ -154,6 +156,10 @@ def render_report(inputs: ReportInputs, folder: str | Path) -> Path:
     path = folder / "report.html"
     write_text(path, html)
     return path
+
+
+def _references(summaries: Iterable[PropertySummary]) -> dict[tuple[str, str], float]:
+    return {(s.label, s.quantity): s.reference for s in summaries if s.reference is not None}
 
 
 def _calibration(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from snapuq.analysis.calibration import GAUSSIAN_RATIO, PointwiseMetrics, error_over_std, finite
+from snapuq.analysis.ranking import RankCorrelation
 from snapuq.core.result import PropertySummary
 from snapuq.provenance import write_text
 from snapuq.report.text import KINDS, MISSING, decimals, display_unit, fixed, number, percent
@@ -53,6 +54,38 @@ def curve_ratio(quantity: str) -> float | None:
         return finite(float(quantity.removeprefix(CURVE_PREFIX)))
     except ValueError:
         return None
+
+
+def rank_rows(found: Iterable[RankCorrelation]) -> list[tuple[str, ...]]:
+    """Write rank correlations as text.
+
+    Parameters
+    ----------
+    found : iterable of RankCorrelation
+        One for each family and quantity.
+
+    Returns
+    -------
+    list of tuple of str
+        Family, quantity, number of items, members; members against the MLE, the MLE against the reference and
+        members against the reference, each median with its range.
+    """
+
+    def spread(three: tuple[float, float, float] | None) -> str:
+        return MISSING if three is None else f"{three[1]:.2f} ({three[0]:.2f} to {three[2]:.2f})"
+
+    return [
+        (
+            r.family,
+            r.quantity,
+            str(len(r.labels)),
+            str(r.n_members),
+            spread(r.members_mle),
+            MISSING if r.mle_reference is None else f"{r.mle_reference:.2f}",
+            spread(r.members_reference),
+        )
+        for r in found
+    ]
 
 
 @dataclass(frozen=True)
