@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.special import erf
 from scipy.stats import binomtest, spearmanr
 
-from snapuq.analysis.envelope import envelope_violation
+from snapuq.analysis.pointwise import envelope_violation
 from snapuq.core.design import RowKind
 from snapuq.core.pointwise import PointwiseTable
 from snapuq.core.result import PropertySummary

@@ -15,7 +15,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from threadpoolctl import threadpool_limits
 
 from snapuq.analysis.calibration import group_metrics, metrics
-from snapuq.analysis.envelope import save_pointwise
+from snapuq.analysis.pointwise import save_pointwise
 from snapuq.config import CampaignConfig
 from snapuq.core.dataset import Dataset
 from snapuq.core.ensemble import Ensemble

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from snapuq.analysis.envelope import load_pointwise
+from snapuq.analysis.pointwise import load_pointwise
 from snapuq.errors import InputError
 from snapuq.pipeline.folder import RunFolder
 from snapuq.pipeline.record import read_record

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from snapuq.analysis.envelope import concatenate, predict
+from snapuq.analysis.pointwise import concatenate, predict
 from snapuq.config import CampaignConfig
 from snapuq.core.ensemble import Ensemble
 from snapuq.core.pointwise import PointwiseTable

@@ -46,8 +46,8 @@ class Property(ABC):
 
     ``Params`` is a frozen dataclass of plain data; its ``__post_init__`` raises ValueError with the name
     of the field when a value is impossible. ``version`` is raised when the definition of a number changes,
-    so that results of the former one are computed again. ``ranked`` names the quantities whose order over like
-    tasks means something, as that of the energies of phases.
+    so that results of the former one are computed again. ``ranked`` names the quantities whose order over
+    like tasks means something, as that of the energies of phases.
     """
 
     Params: ClassVar[Any]

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snapuq.analysis import envelope
-from snapuq.analysis.envelope import concatenate, envelope_violation, load_pointwise, predict, save_pointwise
+from snapuq.analysis import pointwise
+from snapuq.analysis.pointwise import concatenate, envelope_violation, load_pointwise, predict, save_pointwise
 from snapuq.core.design import DesignBlock, RowKind
 from snapuq.core.ensemble import Ensemble
 from snapuq.core.pointwise import PointwiseTable
@@ -42,7 +42,7 @@ def block(n_atoms: int, rng: np.random.Generator, name: str = "g/1") -> DesignBl
 def test_predict_equals_a_plain_loop(chunk, monkeypatch):
     rng = np.random.default_rng(3)
     members, rows = ensemble(7, rng), block(5, rng)
-    monkeypatch.setattr(envelope, "_CHUNK_ENTRIES", chunk)
+    monkeypatch.setattr(pointwise, "_CHUNK_ENTRIES", chunk)
     table = predict(rows, members)
     for i in range(len(rows.target)):
         values = np.array([float(rows.rows[i] @ theta) + rows.baseline[i] for theta in members.coefficients])
