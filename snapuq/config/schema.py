@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from snapuq.config.base import Flag, NotNegative, PairSection, Positive, Section, Symbol, plain
 from snapuq.config.dataset import DatasetSection
-from snapuq.core.potential import ReferencePair, SnapSettings
+from snapuq.core.potential import ReferencePair, SnapSettings, reference_pair
 from snapuq.errors import InputError
 from snapuq.lammps.library import check_options
 from snapuq.units import seconds
@@ -119,7 +119,11 @@ class PotentialSection(Section):
         ReferencePair or None
             None when SNAP stands alone.
         """
-        return None if self.reference is None else self.reference.to_pair()
+        if self.reference is None:
+            return None
+        # Also as it stands in FitSNAP's input files, with a 'zero' beside it.
+        words = [line.split() for line in self.reference.pair_coeff]
+        return reference_pair(self.reference.pair_style.split(), words)
 
 
 class CalibrateSection(Section):

@@ -100,6 +100,52 @@ class ReferencePair:
         return tuple(" ".join([*w[:2], style, *w[2:]]) for w in (line.split() for line in self.pair_coeff))
 
 
+def reference_pair(style: list[str], coefficients: list[list[str]]) -> ReferencePair | None:
+    """Build a reference pair style, without the ``zero`` that FitSNAP sets the cutoff by.
+
+    Parameters
+    ----------
+    style : list of str
+        Words of ``pair_style``.
+    coefficients : list of list of str
+        Words of each ``pair_coeff``.
+
+    Returns
+    -------
+    ReferencePair or None
+        The remaining style, plain if it is one; None if nothing remains.
+
+    Raises
+    ------
+    ValueError
+        When `ReferencePair` refuses it, or FitSNAP's line is incomplete.
+    """
+    if not style:
+        raise ValueError("pair_style: expected a style, got nothing")
+    if style[0] == "zero":
+        return None
+    if style[0] != "hybrid/overlay":
+        return ReferencePair(" ".join(style), tuple(" ".join(words) for words in coefficients))
+    rest = _without_zero(style[1:])
+    if not rest:
+        return None
+    kept = [words for words in coefficients if words[2:3] != ["zero"]]
+    names = {words[2] for words in kept if len(words) > 2}
+    if len(names) == 1 and rest.count(rest[0]) == 1 and names == {rest[0]}:
+        return ReferencePair(" ".join(rest), tuple(" ".join(words[:2] + words[3:]) for words in kept))
+    return ReferencePair(" ".join(["hybrid/overlay", *rest]), tuple(" ".join(words) for words in kept))
+
+
+def _without_zero(words: list[str]) -> list[str]:
+    if "zero" not in words:
+        return words
+    at = words.index("zero")
+    end = at + 2
+    while end < len(words) and words[end] in ("nocoeff", "full"):
+        end += 1
+    return words[:at] + words[end:]
+
+
 def pair_to_json(pair: ReferencePair | None) -> str:
     """Write a reference pair style, or its absence, as JSON.
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from snapuq.core.dataset import FitRecipe
-from snapuq.core.potential import ReferencePair, SnapSettings
+from snapuq.core.potential import ReferencePair, SnapSettings, reference_pair
 from snapuq.data.fitsnap_text import InputText
 
 # Modes of FitSNAP that have no counterpart here.
@@ -124,49 +124,3 @@ def _reference(section: Any, text: InputText) -> ReferencePair | None:
         return reference_pair(style[1:], [words[1:] for words in coefficients])
     except ValueError as error:
         raise text.error(str(error), "REFERENCE", "pair_style", found=" ".join(style[1:])) from None
-
-
-def reference_pair(style: list[str], coefficients: list[list[str]]) -> ReferencePair | None:
-    """Drop ``pair_style zero``, which FitSNAP needs only to set the cutoff.
-
-    Parameters
-    ----------
-    style : list of str
-        Words of ``pair_style``.
-    coefficients : list of list of str
-        Words of each ``pair_coeff``.
-
-    Returns
-    -------
-    ReferencePair or None
-        The remaining style, plain if it is one; None if nothing remains.
-
-    Raises
-    ------
-    ValueError
-        When `ReferencePair` refuses it, or FitSNAP's line is incomplete.
-    """
-    if not style:
-        raise ValueError("pair_style: expected a style, got nothing")
-    if style[0] == "zero":
-        return None
-    if style[0] != "hybrid/overlay":
-        return ReferencePair(" ".join(style), tuple(" ".join(words) for words in coefficients))
-    rest = _without_zero(style[1:])
-    if not rest:
-        return None
-    kept = [words for words in coefficients if words[2:3] != ["zero"]]
-    names = {words[2] for words in kept if len(words) > 2}
-    if len(names) == 1 and rest.count(rest[0]) == 1 and names == {rest[0]}:
-        return ReferencePair(" ".join(rest), tuple(" ".join(words[:2] + words[3:]) for words in kept))
-    return ReferencePair(" ".join(["hybrid/overlay", *rest]), tuple(" ".join(words) for words in kept))
-
-
-def _without_zero(words: list[str]) -> list[str]:
-    if "zero" not in words:
-        return words
-    at = words.index("zero")
-    end = at + 2
-    while end < len(words) and words[end] in ("nocoeff", "full"):
-        end += 1
-    return words[:at] + words[end:]

@@ -250,3 +250,21 @@ def test_every_campaign_file_of_the_readme_loads(tmp_path: Path) -> None:
     assert len(blocks) == 2
     for text in blocks:
         load_config(write(tmp_path, text), need_inputs=False)
+
+
+def test_a_reference_written_as_in_fitsnap_has_no_zero(tmp_path: Path) -> None:
+    text = """
+name: ta
+dataset: {path: data.xyz}
+potential:
+  rcutfac: 4.7
+  twojmax: 6
+  elements: {Ta: {}}
+  reference: {pair_style: hybrid/overlay zero 10.0 zbl 4.0 4.8, pair_coeff: ["* * zero", "* * zbl 73 73"]}
+"""
+    path = tmp_path / "c.yaml"
+    path.write_text(text)
+    (tmp_path / "data.xyz").write_text("")
+    potential = load_config(path).potential
+    assert potential is not None
+    assert potential.to_reference() == ReferencePair("zbl 4.0 4.8", ("* * 73 73",))

@@ -15,9 +15,8 @@ import numpy as np
 import pytest
 
 from snapuq.core.dataset import Dataset
-from snapuq.core.potential import ReferencePair
+from snapuq.core.potential import ReferencePair, reference_pair
 from snapuq.data import read_dataset
-from snapuq.data.fitsnap_recipe import reference_pair
 from snapuq.errors import InputError
 from snapuq.parallel import load_mpi
 from snapuq.units import BAR_PER_EV_A3
