@@ -9,7 +9,7 @@ from typing import Any
 
 from snapuq.campaign.plan import PropertySpec, expand, plan, planned_outputs
 from snapuq.campaign.recipe import EngineRecipe
-from snapuq.campaign.run import collect, run_campaign
+from snapuq.campaign.run import collect, plan_work, run_campaign
 from snapuq.campaign.status import write_plan
 from snapuq.config import CampaignConfig
 from snapuq.core.engine import FMAX, SMAX
@@ -19,7 +19,7 @@ from snapuq.core.result import PropertyResult, Quantity
 from snapuq.core.task import REFERENCE_MEMBER, PropertyTask
 from snapuq.errors import Stopped
 from snapuq.lammps.library import lammps_info
-from snapuq.lammps.snapfiles import reference_digest, write_reference
+from snapuq.lammps.snapfiles import reference_digest, write_ensemble, write_reference
 from snapuq.parallel import Ranks
 from snapuq.pipeline.folder import RunFolder
 from snapuq.pipeline.record import update_record
@@ -27,7 +27,7 @@ from snapuq.progress import Progress
 from snapuq.provenance import digest
 from snapuq.report.tables import is_curve_point
 from snapuq.results.failures import failure_warnings
-from snapuq.results.journal import load_results
+from snapuq.results.journal import JournalContent, load_results
 from snapuq.results.table import (
     check_reference,
     read_reference_csv,
@@ -165,36 +165,40 @@ def run_properties(
     Returns
     -------
     tuple of str
-        Lines on how it went, on every rank.
+        Lines on how it went, on every rank; workers are started only if a task has no result yet.
 
     Raises
     ------
     Stopped
         When it was asked to stop before every task had a result; on every rank.
     """
-    elements = ensemble.settings.elements
     tasks: tuple[PropertyTask, ...] = ()
+    limit = seconds(config.campaign.time_limit)
 
-    def plan_all() -> None:
+    def plan_all() -> tuple[str, ...] | None:
         nonlocal tasks
-        tasks = plan_tasks(config, elements, ensemble)
+        tasks = plan_tasks(config, ensemble.settings.elements, ensemble)
         write_plan(run.journal, tasks, ranks.size)
+        content = load_results(run.journal)
+        is_complete = not plan_work(tasks, content, limit).tasks
+        return _summarise(config, run, tasks, content) if is_complete else None
 
-    ranks.from_root(plan_all)
-    recipe = ranks.from_root(lambda: _recipe(config, run, ensemble))
+    finished = ranks.from_root(plan_all)
+    if finished is not None:
+        return finished
+    recipe = ranks.from_root(lambda: _export_for_workers(config, run, ensemble))
     silent = quiet or not ranks.is_root
     with stop, Progress("campaign", len(tasks), silent=silent) as progress:
-        outcome = run_campaign(
-            tasks, recipe, run.journal, ranks, progress, stop, seconds(config.campaign.time_limit)
-        )
+        outcome = run_campaign(tasks, recipe, run.journal, ranks, progress, stop, limit)
         if not outcome.is_complete:
             raise Stopped(outcome.reason)
-    return ranks.from_root(lambda: _summarise(config, run, tasks))
+    return ranks.from_root(lambda: _summarise(config, run, tasks, load_results(run.journal)))
 
 
-def _summarise(config: CampaignConfig, run: RunFolder, tasks: Sequence[PropertyTask]) -> tuple[str, ...]:
+def _summarise(
+    config: CampaignConfig, run: RunFolder, tasks: Sequence[PropertyTask], content: JournalContent
+) -> tuple[str, ...]:
     """Build the tables from the journal, and say what stands out."""
-    content = load_results(run.journal)
     results = collect(tasks, content)
     summaries = summarise(results, _reference_values(config))
     counts = _counts(results)
@@ -212,9 +216,13 @@ def _summarise(config: CampaignConfig, run: RunFolder, tasks: Sequence[PropertyT
     return (text, *(f"warning: {line}" for line in failure_warnings(summaries)))
 
 
-def _recipe(config: CampaignConfig, run: RunFolder, ensemble: Ensemble) -> EngineRecipe:
-    """Tell workers where the exported files are."""
+def _export_for_workers(config: CampaignConfig, run: RunFolder, ensemble: Ensemble) -> EngineRecipe:
+    """Write all potentials, and tell workers where they are.
+
+    What runs is what the ensemble holds, whatever has happened to files of an earlier export.
+    """
     elements = ensemble.settings.elements
+    write_ensemble(ensemble, run.potentials, "-".join(elements))
     pair = _reference_pair(config)
     reference = None
     if pair is not None:

@@ -286,8 +286,6 @@ def _campaign(run: Run) -> None:
             expected=f"{wanted}, as the campaign file says",
             hint="run 'snapuq sample' first",
         )
-    # What runs is what the ensemble holds, whatever has happened to the exported files since.
-    _export(run)
     stop = StopRequest(run.deadline, seconds(run.config.campaign.drain))
     for line in run_properties(run.config, run.folder, run.ensemble, run.ranks, stop, run.quiet):
         run.say(line)

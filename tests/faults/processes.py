@@ -124,10 +124,17 @@ def wait_for_records(folder: Path, n: int, campaign: Campaign) -> None:
 
 
 def shared_memory() -> set[str]:
-    """Shared-memory files that MPI or snapuq make."""
+    """Shared-memory files of MPI or snapuq that no process has mapped: left behind by one that was killed."""
     shared = Path("/dev/shm")
-    return (
-        {p.name for p in shared.iterdir() if p.name.startswith(("mpich_shm", "ucx_shm", "snapuq"))}
-        if shared.is_dir()
-        else set()
-    )
+    found = {
+        p.name
+        for p in (shared.iterdir() if shared.is_dir() else ())
+        if p.name.startswith(("mpich_shm", "ucx_shm", "snapuq"))
+    }
+    for maps in Path("/proc").glob("[0-9]*/maps"):
+        try:
+            text = maps.read_text(errors="replace")
+        except OSError:
+            continue
+        found = {name for name in found if name not in text}
+    return found
