@@ -260,6 +260,13 @@ def _stages(
 ) -> None:
     deadline = None if time_limit is None else _STARTED + _seconds(time_limit)
     config = _load(file, overrides, output)
+    if time_limit is not None and _seconds(time_limit) <= seconds(config.campaign.drain):
+        raise InputError(
+            "leaves no time for tasks",
+            key="--time-limit",
+            found=time_limit,
+            expected=f"more than campaign.drain ({config.campaign.drain})",
+        )
     from snapuq import pipeline
 
     if dry_run:

@@ -6,11 +6,12 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 from ase.calculators.lj import LennardJones
+from ase.constraints import FixedLine
 from ase.filters import FrechetCellFilter
 from ase.optimize import BFGS
 
 from snapuq.core.dataset import Structure
-from snapuq.core.engine import CellFreedom, Evaluation, Relaxation
+from snapuq.core.engine import CellFreedom, Directions, Evaluation, Relaxation
 from snapuq.errors import SimulationError
 
 #: Argon; the cutoff lies between the fifth and sixth shell of fcc at every volume that tests visit, so the
@@ -32,11 +33,15 @@ class AseEngine:
         structure: Structure,
         *,
         cell: CellFreedom | None = None,
+        directions: Directions = "all",
         fmax: float = 1.0e-4,
         smax: float = 1.0e-6,
         max_evaluations: int = 1000,
     ) -> Relaxation:
         atoms = self._atoms(structure)
+        if directions == "normal":
+            normal = np.cross(structure.cell[0], structure.cell[1])
+            atoms.set_constraint(FixedLine(range(len(atoms)), normal))
         target, tolerance = atoms, fmax
         if cell is not None:
             mask = [1, 1, 1, 0, 0, 0] if cell == "axes" else None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import os
 import select
-import shutil
 import signal
 import subprocess
 import sys
@@ -20,9 +19,8 @@ from typing import Any
 from snapuq.campaign.frames import Frames
 from snapuq.campaign.recipe import EngineRecipe
 from snapuq.errors import EnvironmentProblem
+from snapuq.lifeline import child_environment, launch_command
 
-#: A worker is not part of the job that its supervisor belongs to, neither of MPI's nor of the batch system's.
-_FOREIGN = ("PMI", "PMIX", "HYD", "MPI_", "MPIR_", "OMPI_", "PRTE_", "SLURM_", "PBS_", "FLUX_")
 #: Largest output of a worker, bytes, that is kept until it ends.
 _LARGEST_LOG = 1 << 20
 _PIPE_SIZE = 1 << 20
@@ -60,7 +58,7 @@ class Worker:
                 stdin=subprocess.DEVNULL,
                 stdout=self._log,
                 stderr=self._log,
-                env=_environment(os.environ),
+                env=child_environment(os.environ),
                 pass_fds=(theirs, their_answers),
                 start_new_session=True,
             )
@@ -171,14 +169,4 @@ def _command(recipe: EngineRecipe, reading: int, writing: int) -> list[str]:
     worker = [sys.executable, "-m", "snapuq.campaign.worker", str(reading), str(writing)]
     if recipe.ranks == 1:
         return [*worker, own]
-    launcher = shutil.which("mpirun", path=str(Path(sys.executable).parent)) or shutil.which("mpirun")
-    if launcher is None:
-        raise EnvironmentProblem(f"tasks of {recipe.ranks} ranks need 'mpirun', and there is none on PATH")
-    guard = [sys.executable, "-m", "snapuq.campaign.lifeline", own]
-    return [*guard, launcher, "-n", str(recipe.ranks), *worker, "-"]
-
-
-def _environment(own: Mapping[str, str]) -> dict[str, str]:
-    kept = {key: value for key, value in own.items() if not key.startswith(_FOREIGN)}
-    # The current folder may hold a file with the name of a module.
-    return {**kept, "PYTHONSAFEPATH": "1"}
+    return launch_command(recipe.ranks, [*worker, "-"])

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from snapuq.core.dataset import Structure
-from snapuq.core.engine import FMAX, SMAX, CellFreedom, Engine, Evaluation, Relaxation
+from snapuq.core.engine import (
+    FMAX,
+    SMAX,
+    Band,
+    BandEngine,
+    CellFreedom,
+    Directions,
+    Engine,
+    Evaluation,
+    Relaxation,
+)
 from snapuq.errors import SimulationError
 
 
@@ -21,6 +31,8 @@ class RememberingEngine:
     """
 
     def __init__(self, engine: Engine) -> None:
+        #: Force evaluations that everything asked for so far takes.
+        self.evaluations = 0
         self._engine = engine
         self._known: dict[tuple[object, ...], Relaxation | SimulationError] = {}
 
@@ -37,6 +49,7 @@ class RememberingEngine:
         Evaluation
             What the engine gives.
         """
+        self.evaluations += 1
         return self._engine.evaluate(structure)
 
     def relax(
@@ -44,6 +57,7 @@ class RememberingEngine:
         structure: Structure,
         *,
         cell: CellFreedom | None = None,
+        directions: Directions = "all",
         fmax: float = FMAX,
         smax: float = SMAX,
         max_evaluations: int = 1000,
@@ -56,6 +70,8 @@ class RememberingEngine:
             Start.
         cell : {'isotropic', 'axes', 'full'} or None
             Freedom of the cell.
+        directions : {'all', 'normal'}
+            Which way atoms may move.
         fmax, smax : float
             Tolerances, eV/A and eV/A^3.
         max_evaluations : int
@@ -74,12 +90,17 @@ class RememberingEngine:
 
         def work() -> Relaxation:
             return self._engine.relax(
-                structure, cell=cell, fmax=fmax, smax=smax, max_evaluations=max_evaluations
+                structure,
+                cell=cell,
+                directions=directions,
+                fmax=fmax,
+                smax=smax,
+                max_evaluations=max_evaluations,
             )
 
         if cell is None:
-            return work()
-        key = (structure.digest, cell, fmax, smax, max_evaluations)
+            return self._counted(work())
+        key = (structure.digest, cell, directions, fmax, smax, max_evaluations)
         if key not in self._known:
             try:
                 self._known[key] = work()
@@ -88,7 +109,47 @@ class RememberingEngine:
         found = self._known[key]
         if isinstance(found, SimulationError):
             raise found
-        return found
+        return self._counted(found)
+
+    def _counted(self, relaxation: Relaxation) -> Relaxation:
+        # What was remembered counts as well: the cost of a task must not depend on what ran before.
+        self.evaluations += relaxation.evaluations
+        return relaxation
+
+
+class RememberingBandEngine(RememberingEngine):
+    """The same for an engine with a nudged elastic band of its own.
+
+    Parameters
+    ----------
+    engine : BandEngine
+        The potential.
+    """
+
+    def __init__(self, engine: BandEngine) -> None:
+        super().__init__(engine)
+        self._band_engine = engine
+
+    def neb(self, images: Sequence[Structure], *, fmax: float, max_steps: int = 500) -> Band:
+        """Relax a band with a climbing image.
+
+        Parameters
+        ----------
+        images : sequence of Structure
+            Start.
+        fmax : float
+            Tolerance, eV/A.
+        max_steps : int
+            Limit on steps.
+
+        Returns
+        -------
+        Band
+            What the engine gives.
+        """
+        band = self._band_engine.neb(images, fmax=fmax, max_steps=max_steps)
+        self.evaluations += band.evaluations
+        return band
 
 
 def remembering(make_engine: Callable[[int], Engine]) -> Callable[[int], Engine]:
@@ -108,7 +169,10 @@ def remembering(make_engine: Callable[[int], Engine]) -> Callable[[int], Engine]
 
     def make(member: int) -> Engine:
         if member not in engines:
-            engines[member] = RememberingEngine(make_engine(member))
+            engine = make_engine(member)
+            engines[member] = (
+                RememberingBandEngine(engine) if isinstance(engine, BandEngine) else RememberingEngine(engine)
+            )
         return engines[member]
 
     return make

@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 
 from snapuq.campaign.frames import Frames
-from snapuq.campaign.lifeline import die_with
 from snapuq.campaign.recipe import EngineRecipe
 from snapuq.campaign.remember import remembering
-from snapuq.core.engine import Engine
+from snapuq.core.engine import FMAX, Engine
 from snapuq.core.result import PropertyResult
 from snapuq.core.task import PropertyTask
 from snapuq.errors import EnvironmentProblem, InputError, SimulationError
+from snapuq.lifeline import die_with
 from snapuq.parallel import Ranks, world
 from snapuq.properties import PROPERTIES, build_params
 from snapuq.results.journal import BUG, result_to_plain
@@ -57,7 +57,9 @@ def execute(task: PropertyTask, make_engine: Callable[[int], Engine]) -> Propert
     try:
         params = build_params(task.property, task.parameters)
         rng = np.random.Generator(np.random.PCG64(task.seed))
-        output = PROPERTIES[task.property].run(make_engine(task.member), params, rng)
+        engine = make_engine(task.member)
+        before = getattr(engine, "evaluations", 0)
+        output = PROPERTIES[task.property].run(engine, params, rng)
     except SimulationError as error:
         failure, detail = error.reason, error.detail
     except (EnvironmentProblem, InputError, OSError, MemoryError):
@@ -69,7 +71,12 @@ def execute(task: PropertyTask, make_engine: Callable[[int], Engine]) -> Propert
     if failure:
         return PropertyResult(**known, values={}, converged=False, failure=failure, detail=detail[:300])
     return PropertyResult(
-        **known, values=dict(output.values), converged=output.converged, reconfigured=output.reconfigured
+        **known,
+        values=dict(output.values),
+        converged=output.converged,
+        reconfigured=output.reconfigured,
+        fmax=getattr(params, "fmax", FMAX),
+        evaluations=getattr(engine, "evaluations", 0) - before,
     )
 
 

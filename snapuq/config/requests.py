@@ -15,6 +15,7 @@ from snapuq.config.problems import Key, dotted
 from snapuq.config.schema import PropertyRequest
 from snapuq.errors import InputError, nearest
 from snapuq.properties import PROPERTIES
+from snapuq.properties.crystals import with_file
 
 PROPERTIES_KEY: Key = ("campaign", "properties")
 
@@ -101,7 +102,7 @@ def _read_one(document: Document, key: Key, entry: Any, problems: list[InputErro
     params = PROPERTIES[name].Params
     model = params_model(params)
     try:
-        checked = model.model_validate({} if values is None else values)
+        checked = model.model_validate({} if values is None else _with_files(document, key, values))
         fields = {f.name: getattr(checked, f.name) for f in dataclasses.fields(params)}
         return PropertyRequest(name, params(**fields))
     except ValidationError as error:
@@ -109,3 +110,20 @@ def _read_one(document: Document, key: Key, entry: Any, problems: list[InputErro
     except ValueError as error:
         problems.append(from_value_error(error, model, document, key))
     return None
+
+
+def _with_files(document: Document, key: Key, values: Any) -> Any:
+    """Replace structure files by what they hold, so that a run does not depend on them."""
+    if not isinstance(values, dict):
+        return values
+    read: dict[str, Any] = {}
+    for name in ("structure", "structures"):
+        value, folder = values.get(name), document.origin((*key, name)).folder
+        try:
+            if isinstance(value, str):
+                read[name] = with_file(value, folder)
+            elif isinstance(value, tuple) and all(isinstance(v, str) for v in value):
+                read[name] = tuple(with_file(v, folder) for v in value)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from error
+    return {**values, **read}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,8 @@ from numpy.typing import NDArray
 from snapuq.core.dataset import Structure
 
 CellFreedom = Literal["isotropic", "axes", "full"]
+#: Which way atoms may move in a fixed cell; ``normal``: of the plane of the first two cell vectors.
+Directions = Literal["all", "normal"]
 
 #: Tolerance of relaxations on the length of a force, eV/A.
 FMAX = 1.0e-4
@@ -87,6 +90,7 @@ class Engine(Protocol):
         structure: Structure,
         *,
         cell: CellFreedom | None = None,
+        directions: Directions = "all",
         fmax: float = FMAX,
         smax: float = SMAX,
         max_evaluations: int = 1000,
@@ -99,6 +103,9 @@ class Engine(Protocol):
             Start.
         cell : {'isotropic', 'axes', 'full'} or None
             Freedom of the cell: none, one common scale, the three lengths, all six parameters.
+        directions : {'all', 'normal'}
+            Which way atoms may move, in a fixed cell; ``normal`` is along the normal of the plane of the
+            first two cell vectors, and forces within the plane are then given as zero.
         fmax : float
             Tolerance on the largest force component, eV/A.
         smax : float
@@ -115,4 +122,55 @@ class Engine(Protocol):
         ------
         SimulationError
             When energies or forces stop being finite, or atoms are lost.
+        ValueError
+            When the cell is free and the directions are not.
+        """
+
+
+@dataclass(frozen=True, eq=False)
+class Band:
+    """A chain of images between two states, with what tells whether to trust it.
+
+    Parameters
+    ----------
+    images : tuple of Structure
+        The same atoms in the same cell, end states included, without jumps across the cell.
+    residual : float
+        Largest force of the band on an atom of an image between the ends, eV/A.
+    evaluations : int
+        Force evaluations used, over all images.
+    """
+
+    images: tuple[Structure, ...]
+    residual: float
+    evaluations: int
+
+
+@runtime_checkable
+class BandEngine(Engine, Protocol):
+    """An engine with a nudged elastic band of its own."""
+
+    def neb(self, images: Sequence[Structure], *, fmax: float, max_steps: int = 500) -> Band:
+        """Relax a band with a climbing image; the images at its ends are relaxed states and stay.
+
+        Parameters
+        ----------
+        images : sequence of Structure
+            Start, at least three.
+        fmax : float
+            Tolerance on the largest force of the band on an atom, eV/A.
+        max_steps : int
+            Limit on steps before climbing, and again while climbing.
+
+        Returns
+        -------
+        Band
+            Converged or not; its residual tells.
+
+        Raises
+        ------
+        SimulationError
+            When energies or forces stop being finite, a replica fails, or it takes too long.
+        EnvironmentProblem
+            When several processes cannot be started here.
         """

@@ -22,6 +22,7 @@ REASONS: Mapping[str, str] = {
     "missing_file": "A file that LAMMPS needs could not be opened.",
     "neighbor_overflow": "More neighbours than LAMMPS has room for: the atoms lie far too close.",
     "no_minimum": "The energy has no minimum in the range that was searched.",
+    "no_saddle": "No point of the path is a saddle: bands ended where no mode is negative, or several are.",
     NOT_CONVERGED: "A relaxation stopped above its tolerance.",
     "not_finite": "An energy, a force, a position or a result is infinite or not a number.",
     "out_of_memory": "The task needed more memory than there is.",

@@ -48,6 +48,10 @@ class PropertyResult:
         One line for people on the failure.
     attempt : int
         1, or 2 for a task that was run again with twice the time limit.
+    fmax : float or None
+        Tolerance of its relaxations on the length of a force, eV/A.
+    evaluations : int
+        Force evaluations that it takes by itself, whatever is shared with other tasks; 0 for a failure.
     """
 
     key: str
@@ -60,6 +64,8 @@ class PropertyResult:
     seconds: float = field(default=0.0, compare=False)
     detail: str = field(default="", compare=False)
     attempt: int = field(default=1, compare=False)
+    fmax: float | None = None
+    evaluations: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True)

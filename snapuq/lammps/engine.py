@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,12 +10,14 @@ import numpy as np
 from ase.data import atomic_masses, atomic_numbers
 
 from snapuq.core.dataset import Structure
-from snapuq.core.engine import FMAX, SMAX, CellFreedom, Evaluation, Relaxation
+from snapuq.core.engine import FMAX, SMAX, Band, CellFreedom, Directions, Evaluation, Relaxation
 from snapuq.errors import InputError, SimulationError
 from snapuq.lammps.frame import LammpsFrame
 from snapuq.lammps.memory_files import plain_name
+from snapuq.lammps.neb import run_band
 from snapuq.lammps.templates import Workspace, load_template
 from snapuq.lammps.truth import State, check_relaxed, check_start, is_converged, read_state
+from snapuq.parallel import Ranks
 from snapuq.units import BAR_PER_EV_A3
 
 _FREEDOM = {"isotropic": "iso", "axes": "aniso", "full": "tri"}
@@ -148,6 +150,7 @@ class LammpsEngine:
         structure: Structure,
         *,
         cell: CellFreedom | None = None,
+        directions: Directions = "all",
         fmax: float = FMAX,
         smax: float = SMAX,
         max_evaluations: int = 1000,
@@ -160,6 +163,9 @@ class LammpsEngine:
             Start.
         cell : {'isotropic', 'axes', 'full'} or None
             Freedom of the cell; ``axes`` is meant for rectangular and hexagonal cells.
+        directions : {'all', 'normal'}
+            Which way atoms may move, in a fixed cell; ``normal`` is along the normal of the plane of the
+            first two cell vectors, LAMMPS's z, and forces within the plane are then given as zero.
         fmax : float
             Tolerance on the largest force on an atom, eV/A.
         smax : float
@@ -177,9 +183,15 @@ class LammpsEngine:
         SimulationError
             When atoms coincide, energies or forces stop being finite, atoms are lost or fall into each other,
             or the volume runs away.
+        ValueError
+            When the cell is free and the directions are not.
         """
         values = {"fmax": f"{fmax:.17g}", "max_evaluations": str(max_evaluations)}
-        if cell is not None:
+        if cell is None:
+            values["directions"] = directions
+        elif directions != "all":
+            raise ValueError("directions: expected 'all' where the cell is free")
+        else:
             values |= {"pmax": f"{smax * BAR_PER_EV_A3:.17g}", "freedom": _FREEDOM[cell]}
         frame = LammpsFrame.of(structure)
         nearest = check_start(frame)
@@ -193,14 +205,67 @@ class LammpsEngine:
             1 + self._workspace.evaluations(),
         )
 
-    def _run(
-        self, template: str, frame: LammpsFrame, species: tuple[str, ...], values: Mapping[str, str]
-    ) -> State:
+    def neb(self, images: Sequence[Structure], *, fmax: float, max_steps: int = 500) -> Band:
+        """Relax a band with a climbing image by LAMMPS's ``neb``, in a job of one process for each image.
+
+        Parameters
+        ----------
+        images : sequence of Structure
+            Start; the same atoms in the same cell, relaxed states at the ends, no jumps across the cell.
+        fmax : float
+            Tolerance on the largest force of the band on an atom, eV/A.
+        max_steps : int
+            Limit on steps before climbing, and again while climbing.
+
+        Returns
+        -------
+        Band
+            Converged or not; its residual tells.
+
+        Raises
+        ------
+        SimulationError
+            When atoms of an image coincide, a replica fails, or it takes too long.
+        EnvironmentProblem
+            When there is no ``mpirun``, or LAMMPS has no ``neb``.
+        """
+        frames = [LammpsFrame.of(image) for image in images]
+        for frame in frames:
+            check_start(frame)
+        first, species = frames[0], images[0].species
+        # All images as the first one is wrapped: its own cell may have moved an atom to the other side.
+        positions = np.array(
+            [image.positions @ first.rotation - first.shifts @ first.cell for image in images]
+        )
+        relaxed, residual, evaluations = Ranks(self._workspace.comm).from_root(
+            lambda: run_band(
+                self.files.include,
+                self.files.variables,
+                self._workspace.options,
+                data_text(first, self._kinds(species), self.files.elements),
+                positions,
+                cell=first.cell,
+                fmax=fmax,
+                max_steps=max_steps,
+            )
+        )
+        return Band(
+            tuple(first.structure_back(first.cell, image, species) for image in relaxed),
+            residual,
+            evaluations,
+        )
+
+    def _kinds(self, species: tuple[str, ...]) -> np.ndarray:
         try:
-            types = np.array([self._types[s] for s in species])
+            return np.array([self._types[s] for s in species])
         except KeyError as error:
             known = ", ".join(self._types)
             raise SimulationError("unknown_element", f"the potential knows {known}, not {error}") from error
+
+    def _run(
+        self, template: str, frame: LammpsFrame, species: tuple[str, ...], values: Mapping[str, str]
+    ) -> State:
+        types = self._kinds(species)
         workspace = self._workspace
         workspace.data.write(data_text(frame, types, self.files.elements))
         with plain_name(self.files.include.parent) as folder:

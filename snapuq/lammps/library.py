@@ -87,7 +87,7 @@ def check_options(words: Sequence[str]) -> tuple[str, ...]:
     return tuple(words)
 
 
-def open_lammps(options: Sequence[str] = (), comm: Any = None) -> Any:
+def open_lammps(options: Sequence[str] = (), comm: Any = None, replicas: int = 1) -> Any:
     """Open a silent LAMMPS instance.
 
     Parameters
@@ -96,6 +96,8 @@ def open_lammps(options: Sequence[str] = (), comm: Any = None) -> Any:
         Words of its command line that pass `check_options`.
     comm : mpi4py.MPI.Comm, optional
         Ranks that run it together; by default this one alone.
+    replicas : int
+        Partitions of equal size that the ranks are divided into.
 
     Returns
     -------
@@ -111,8 +113,12 @@ def open_lammps(options: Sequence[str] = (), comm: Any = None) -> Any:
     """
     module = load_lammps()
     arguments = ["-log", "none", "-screen", "none", "-nocite", *check_options(options)]
+    comm = self_communicator() if comm is None else comm
+    if replicas > 1:
+        # Without '-in' LAMMPS reads its standard input as soon as there are partitions.
+        arguments += ["-in", "none", "-partition", f"{replicas}x{comm.Get_size() // replicas}"]
     try:
-        return module.lammps(cmdargs=arguments, comm=self_communicator() if comm is None else comm)
+        return module.lammps(cmdargs=arguments, comm=comm)
     except OSError as error:
         raise EnvironmentProblem(
             f"the LAMMPS library does not load ({' '.join(str(error).split())[:160]}); it needs the MPI "

@@ -33,7 +33,9 @@ class MemoryFile:
         if not _DESCRIPTORS.is_dir():
             raise EnvironmentProblem(f"snapuq needs {_DESCRIPTORS}, which Linux has; mount /proc")
         self._file = _unnamed(label)
-        self.path = f"{_DESCRIPTORS}/{self._file.fileno()}"
+        #: For a child process that inherits it.
+        self.descriptor = self._file.fileno()
+        self.path = f"{_DESCRIPTORS}/{self.descriptor}"
 
     def write(self, text: str) -> None:
         """Replace the content.

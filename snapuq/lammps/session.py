@@ -54,6 +54,8 @@ class Session:
         Words of LAMMPS's command line that pass `check_options`.
     comm : mpi4py.MPI.Comm, optional
         Ranks that run it together, calling every method in step; by default this one alone.
+    replicas : int
+        Partitions of equal size that the ranks are divided into, each with atoms of its own.
 
     Examples
     --------
@@ -61,8 +63,8 @@ class Session:
     ...     session.command("units metal")
     """
 
-    def __init__(self, options: Sequence[str] = (), comm: Any = None) -> None:
-        self._lmp = open_lammps(options, comm)
+    def __init__(self, options: Sequence[str] = (), comm: Any = None, replicas: int = 1) -> None:
+        self._lmp = open_lammps(options, comm, replicas)
 
     def __enter__(self) -> Session:
         return self

@@ -52,6 +52,11 @@ def write_ensemble(ensemble: Ensemble, folder: Path, name: str) -> PotentialFile
     folder.mkdir(parents=True, exist_ok=True)
     source = f"snapuq fit {ensemble.fit_digest}"
     write_text(folder / f"{name}.snapparam", f"# {source}\n{snapparam_text(settings)}")
+    for old in (folder / "members").glob(f"{name}_*.snapcoeff"):
+        number = old.stem.removeprefix(f"{name}_")
+        # Of a larger ensemble.
+        if number.isdigit() and int(number) > len(ensemble):
+            old.unlink()
     for index in range(len(ensemble) + 1):
         role = "MLE" if index == 0 else f"member {index} of {len(ensemble)}, seed {ensemble.seed}"
         header = f"# UNITS: metal {source}, {role}\n"

@@ -195,7 +195,7 @@ class Workspace:
     """
 
     def __init__(self, options: Sequence[str] = (), comm: Any = None) -> None:
-        self._options, self._comm = tuple(options), comm
+        self.options, self.comm = tuple(options), comm
         #: For the structure that the next script reads.
         self.data = MemoryFile("snapuq_data")
         self._log = MemoryFile("snapuq_log")
@@ -217,7 +217,7 @@ class Workspace:
     def session(self) -> Session:
         """The LAMMPS session, opened when first needed."""
         if self._session is None:
-            self._session = Session(self._options, self._comm)
+            self._session = Session(self.options, self.comm)
         return self._session
 
     def _restart(self) -> None:
@@ -279,4 +279,4 @@ class Workspace:
         """
         count = sum(int(m[1]) for m in _EVALUATIONS.finditer(self._log.read()))
         # Only the first rank writes a log.
-        return count if self._comm is None else int(self._comm.bcast(count, root=0))
+        return count if self.comm is None else int(self.comm.bcast(count, root=0))

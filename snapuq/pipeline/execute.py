@@ -24,7 +24,7 @@ from snapuq.lammps.snapfiles import write_ensemble
 from snapuq.parallel import Ranks, world
 from snapuq.pipeline.campaigning import check_campaign, run_properties
 from snapuq.pipeline.folder import RunFolder
-from snapuq.pipeline.prepare import Prepared, prepare
+from snapuq.pipeline.prepare import Prepared, energy_zero_warning, prepare
 from snapuq.pipeline.record import read_record, update_record
 from snapuq.pipeline.reporting import HELD_OUT, NONE_HELD_OUT, rebuild_report
 from snapuq.pipeline.stability import state_stability
@@ -199,6 +199,9 @@ class Run:
             f"{len(prepared.dataset)} configurations ({n_test} held out, {prepared.n_excluded} excluded), "
             f"{prepared.settings.n_columns} coefficients"
         )
+        warning = energy_zero_warning(prepared)
+        if warning:
+            self.say(f"warning: {warning}")
         return prepared
 
     @property

@@ -18,7 +18,7 @@ from snapuq.data.weights import excess_energies
 from snapuq.parallel import world
 from snapuq.pipeline.campaigning import check_campaign, plan_tasks
 from snapuq.pipeline.folder import RunFolder
-from snapuq.pipeline.prepare import Prepared, prepare
+from snapuq.pipeline.prepare import Prepared, energy_zero_warning, prepare
 from snapuq.progress import duration
 from snapuq.results.journal import load_results
 from snapuq.uq.crossval import CALIBRATION_MEMBERS
@@ -180,6 +180,8 @@ def _describe(prepared: Prepared, config: CampaignConfig) -> list[str]:
     lines.append(
         f"range: energies up to {excess.max():.2f} eV/atom above the lowest, forces up to {force:.1f} eV/A"
     )
+    zero = energy_zero_warning(prepared)
+    lines += [f"warning: {zero}"] if zero else []
     if excess.max() > HIGH_ENERGY:
         n_high = int((excess > HIGH_ENERGY).sum())
         lines.append(

@@ -24,6 +24,9 @@ from snapuq.lammps.snapfiles import write_reference
 from snapuq.lammps.templates import Workspace
 from snapuq.provenance import digest
 
+#: Energy per atom, eV, below which no element is bound (tungsten, the most strongly bound, has -8.9).
+LOWEST_COHESIVE_ENERGY = -15.0
+
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
@@ -71,6 +74,29 @@ class Prepared:
                 rows += 3 * int((w.force > 0).sum()) * int(self.selection.forces)
                 rows += 6 * int(self.selection.stress and c.stress is not None and w.stress > 0)
         return rows
+
+
+def energy_zero_warning(prepared: Prepared) -> str:
+    """Warn of energies that count from another zero than that of free atoms.
+
+    Parameters
+    ----------
+    prepared : Prepared
+        Data and hyperparameters.
+
+    Returns
+    -------
+    str
+        One sentence; empty when there is nothing to warn of.
+    """
+    lowest = min(c.energy / len(c) for c in prepared.dataset.configurations)
+    if not prepared.settings.bzeroflag or LOWEST_COHESIVE_ENERGY <= lowest <= 0.0:
+        return ""
+    return (
+        f"the lowest energy is {lowest:.1f} eV/atom, so energies do not count from free atoms; a potential "
+        "with bzeroflag 1 has no constant to take that up: subtract the energies of free atoms, or set "
+        "potential.bzeroflag: 0"
+    )
 
 
 def prepare(config: CampaignConfig) -> Prepared:

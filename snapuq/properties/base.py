@@ -285,9 +285,9 @@ class RelaxedCrystal:
         Returns
         -------
         Structure
-            The cell; free coordinates of cubic crystals with any are those of the prototype.
+            The cell; a along x.
         """
-        return self.crystal.conventional(self.a, self.c) if self.is_cubic else self.primitive
+        return self.crystal.conventional_of(self.primitive)
 
     @property
     def is_cubic(self) -> bool:
@@ -318,6 +318,9 @@ def relax_crystal(engine: Engine, text: str) -> RelaxedCrystal:
     crystal = Crystal.parse(text)
     start = crystal.primitive(*crystal.size_guess())
     relaxed = engine.relax(start, cell=crystal.kind.freedom)
+    if not relaxed.converged:
+        # Large cells with many free coordinates may need more than one call allows.
+        relaxed = engine.relax(relaxed.structure, cell=crystal.kind.freedom)
     if not relaxed.converged:
         raise SimulationError("not_converged", f"no zero-pressure lattice of {crystal.label} found")
     energy = relaxed.evaluation.energy / len(start)

@@ -1,4 +1,4 @@
-"""Crystal prototypes by name, their primitive and conventional cells, and a first guess of their size."""
+"""Crystals by the name of a prototype or from a file: their cells, and a first guess of their size."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Literal
+from pathlib import Path
 
 import ase.build
 import numpy as np
@@ -14,119 +14,21 @@ from ase.data import atomic_numbers, reference_states
 from numpy.typing import NDArray
 
 from snapuq.core.dataset import Structure
-from snapuq.core.engine import CellFreedom
 from snapuq.errors import InputError, nearest
+from snapuq.properties.prototypes import CENTRING, PROTOTYPES, Prototype, System
+from snapuq.properties.structure_files import from_text, read_crystal, to_text
 
-System = Literal["cubic", "hexagonal", "tetragonal"]
+__all__ = ["PROTOTYPES", "Crystal", "Prototype", "System", "with_file"]
+
 Array = NDArray[np.float64]
-Site = tuple[float, float, float]
 
-_CENTRING = {
+_PRIMITIVE = {
     "P": np.eye(3),
     "I": np.array([[-0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.5, 0.5, -0.5]]),
     "F": np.array([[0.0, 0.5, 0.5], [0.5, 0.0, 0.5], [0.5, 0.5, 0.0]]),
 }
 _TEXT = re.compile(r"(\w+)(?::([A-Z][a-z]?(?:,[A-Z][a-z]?)*))?(?:@([0-9.]+)(?:,([0-9.]+))?)?")
-
-
-@dataclass(frozen=True)
-class Prototype:
-    """A crystal structure type.
-
-    Parameters
-    ----------
-    system : {'cubic', 'hexagonal', 'tetragonal'}
-        Crystal system, which sets the freedom of the cell and the independent elastic constants.
-    centring : {'P', 'I', 'F'}
-        Centring of the conventional cell; `basis` holds one atom of each lattice point.
-    basis : tuple of (int, (float, float, float))
-        Species index and fractional coordinates in the conventional cell.
-    c_over_a : float
-        First guess; 1 for cubic crystals.
-    openness : float
-        Typical volume per atom relative to a close-packed crystal, for the first guess.
-    """
-
-    system: System
-    centring: Literal["P", "I", "F"]
-    basis: tuple[tuple[int, Site], ...]
-    c_over_a: float = 1.0
-    openness: float = 1.0
-
-    @property
-    def n_species(self) -> int:
-        """Number of different elements."""
-        return 1 + max(kind for kind, _ in self.basis)
-
-    @property
-    def freedom(self) -> CellFreedom:
-        """Freedom of the cell that keeps the symmetry."""
-        return "isotropic" if self.system == "cubic" else "axes"
-
-
-def _atoms(kind: int, *sites: Site) -> tuple[tuple[int, Site], ...]:
-    return tuple((kind, site) for site in sites)
-
-
-_H = 0.5
-_Q = 0.25
-_T = 1.0 / 3.0
-_A15 = ((_Q, 0, _H), (0.75, 0, _H), (_H, _Q, 0), (_H, 0.75, 0), (0, _H, _Q), (0, _H, 0.75))
-# Be2W and Be12W: first guesses of the free coordinates, relaxed with the cell.
-_C14_A = ((_T, 2 * _T, 0.062), (2 * _T, _T, 0.562), (2 * _T, _T, -0.062), (_T, 2 * _T, 0.438))
-_C14_6H = tuple(
-    (sign * x, sign * y, sign * _Q)
-    for sign in (1, -1)
-    for x, y in ((0.830, 1.660), (-1.660, -0.830), (0.830, -0.830))
-)
-_D2B = (
-    *((x, y, z) for x, y in ((_Q, _Q), (0.75, _Q)) for z in (_Q, 0.75)),
-    *((0.361, 0, 0), (-0.361, 0, 0), (0, 0.361, 0), (0, -0.361, 0)),
-    *((0.277, _H, 0), (-0.277, _H, 0), (_H, 0.277, 0), (_H, -0.277, 0)),
-)
-
-#: Prototypes by Strukturbericht or common name; the first element sits on species 0.
-PROTOTYPES: dict[str, Prototype] = {
-    "sc": Prototype("cubic", "P", _atoms(0, (0, 0, 0)), openness=1.15),
-    "bcc": Prototype("cubic", "I", _atoms(0, (0, 0, 0))),
-    "fcc": Prototype("cubic", "F", _atoms(0, (0, 0, 0))),
-    "diamond": Prototype("cubic", "F", _atoms(0, (0, 0, 0), (_Q, _Q, _Q)), openness=1.4),
-    "A15": Prototype("cubic", "P", _atoms(0, (0, 0, 0), (_H, _H, _H), *_A15)),
-    "hcp": Prototype("hexagonal", "P", _atoms(0, (_T, 2 * _T, _Q), (2 * _T, _T, 0.75)), 1.633),
-    "omega": Prototype("hexagonal", "P", _atoms(0, (0, 0, 0), (_T, 2 * _T, _H), (2 * _T, _T, _H)), 0.62),
-    "betaSn": Prototype("tetragonal", "I", _atoms(0, (0, 0, 0), (0, _H, _Q)), 0.546, 1.05),
-    "B1": Prototype("cubic", "F", (*_atoms(0, (0, 0, 0)), *_atoms(1, (_H, 0, 0))), openness=1.1),
-    "B2": Prototype("cubic", "P", (*_atoms(0, (0, 0, 0)), *_atoms(1, (_H, _H, _H)))),
-    "B3": Prototype("cubic", "F", (*_atoms(0, (0, 0, 0)), *_atoms(1, (_Q, _Q, _Q))), openness=1.4),
-    "B32": Prototype(
-        "cubic", "F", (*_atoms(0, (0, 0, 0), (_Q, _Q, _Q)), *_atoms(1, (_H, _H, _H), (0.75, 0.75, 0.75)))
-    ),
-    "L1_2": Prototype(
-        "cubic", "P", (*_atoms(0, (0, _H, _H), (_H, 0, _H), (_H, _H, 0)), *_atoms(1, (0, 0, 0)))
-    ),
-    "L1_0": Prototype(
-        "tetragonal", "P", (*_atoms(0, (0, 0, 0), (_H, _H, 0)), *_atoms(1, (_H, 0, _H), (0, _H, _H)))
-    ),
-    "D0_3": Prototype(
-        "cubic", "F", (*_atoms(0, (_H, _H, _H), (_Q, _Q, _Q), (0.75, 0.75, 0.75)), *_atoms(1, (0, 0, 0)))
-    ),
-    "C15": Prototype(
-        "cubic",
-        "F",
-        (
-            *_atoms(0, (0, 0, 0), (_Q, _Q, _Q)),
-            *_atoms(1, (0.625, 0.625, 0.625), (0.625, 0.875, 0.875)),
-            *_atoms(1, (0.875, 0.625, 0.875), (0.875, 0.875, 0.625)),
-        ),
-    ),
-    "C14": Prototype(
-        "hexagonal",
-        "P",
-        (*_atoms(0, *_C14_A), *_atoms(1, (0, 0, 0), (0, 0, _H), *_C14_6H)),
-        1.64,
-    ),
-    "D2_b": Prototype("tetragonal", "I", (*_atoms(0, (0, 0, 0)), *_atoms(1, *_D2B)), 0.585),
-}
+_FILE = re.compile(r"([^{}@]+?)(?:@([0-9.]+)(?:,([0-9.]+))?)?")
 
 
 @dataclass(frozen=True)
@@ -136,28 +38,32 @@ class Crystal:
     Parameters
     ----------
     prototype : str
-        Name in `PROTOTYPES`.
+        Name in `PROTOTYPES`, or of the file.
     elements : tuple of str
         Chemical symbols of its species; empty means the only element of the potential.
     lattice_constant : float or None
         First guess of a, A; by default from the elements' known volumes.
     c_over_a : float or None
         First guess; by default the prototype's.
+    own : Prototype or None
+        What the file holds; None for a prototype by name.
     """
 
     prototype: str
     elements: tuple[str, ...] = ()
     lattice_constant: float | None = None
     c_over_a: float | None = None
+    own: Prototype | None = None
 
     @classmethod
     def parse(cls, text: str) -> Crystal:
-        """Read ``PROTOTYPE[:EL,EL][@a[,c/a]]``.
+        """Read ``PROTOTYPE[:EL,EL][@a[,c/a]]`` or ``FILE[@a[,c/a]]``.
 
         Parameters
         ----------
         text : str
-            For example ``bcc``, ``hcp:Be``, ``B2:W,Be`` or ``fcc:Ar@5.3``.
+            For example ``bcc``, ``hcp:Be``, ``B2:W,Be``, ``fcc:Ar@5.3``, ``C15:W,W`` (one element on all
+            sites), or a structure file that ASE reads, such as ``cells/Cr2Ta.cif``.
 
         Returns
         -------
@@ -167,12 +73,29 @@ class Crystal:
         Raises
         ------
         ValueError
-            When the text, the prototype or an element is unknown.
+            When the text, the prototype, the file or an element is unknown.
         """
         match = _TEXT.fullmatch(text)
-        if match is None:
-            raise ValueError(f"'{text}' is not a crystal; write for example bcc, hcp:Be or B2:W,Be@2.9")
-        name, symbols, a, ratio = match.groups()
+        if match is not None and (match.group(1) in PROTOTYPES or not Path(text).is_file()):
+            return cls._named(text, *match.groups())
+        written = from_text(text)
+        if written is not None:
+            name, elements, a, own = written
+            return cls(name, elements, a, None, own)
+        match = _FILE.fullmatch(text)
+        if match is None or not ("." in text or Path(match.group(1)).is_file()):
+            raise ValueError(
+                f"'{text}' is not a crystal; write for example bcc, hcp:Be, B2:W,Be@2.9 or a file"
+            )
+        file, *sizes = match.groups()
+        name, elements, a, own = read_crystal(Path(file).expanduser())
+        lattice_constant, ratio = _sizes(text, *sizes)
+        if ratio is not None:
+            own = replace(own, c_over_a=ratio)
+        return cls(name, elements, lattice_constant or a, None, own)
+
+    @classmethod
+    def _named(cls, text: str, name: str, symbols: str | None, a: str | None, ratio: str | None) -> Crystal:
         if name not in PROTOTYPES:
             raise ValueError(f"unknown crystal '{name}'; {nearest(name, PROTOTYPES)}")
         elements = tuple(symbols.split(",")) if symbols else ()
@@ -182,14 +105,13 @@ class Crystal:
         unknown = [e for e in elements if e not in atomic_numbers]
         if unknown:
             raise ValueError(f"'{text}': '{unknown[0]}' is not a chemical element")
-        sizes = [None if s is None else float(s) for s in (a, ratio)]
-        if any(s is not None and not s > 0 for s in sizes):
-            raise ValueError(f"'{text}': expected a positive size after '@'")
-        return cls(name, elements, *sizes)
+        return cls(name, elements, *_sizes(text, a, ratio))
 
     @property
     def text(self) -> str:
-        """What `parse` reads."""
+        """What `parse` reads; of a file, all that was in it."""
+        if self.own is not None and self.lattice_constant is not None:
+            return to_text(self.prototype, self.elements, self.lattice_constant, self.own)
         text = self.prototype
         if self.elements:
             text += ":" + ",".join(self.elements)
@@ -200,13 +122,13 @@ class Crystal:
 
     @property
     def label(self) -> str:
-        """Name for labels, without sizes: ``bcc`` or ``B2-W-Be``."""
-        return "-".join([self.prototype, *self.elements])
+        """Name for labels, without sizes: ``bcc``, ``B2-W-Be``, or the name of the file."""
+        return self.prototype if self.own is not None else "-".join([self.prototype, *self.elements])
 
     @property
     def kind(self) -> Prototype:
         """The prototype."""
-        return PROTOTYPES[self.prototype]
+        return PROTOTYPES[self.prototype] if self.own is None else self.own
 
     @property
     def composition(self) -> dict[str, float]:
@@ -220,7 +142,7 @@ class Crystal:
         Parameters
         ----------
         elements : sequence of str
-            Elements of the potential.
+            Elements of the potential; a single one takes all sites.
 
         Returns
         -------
@@ -237,12 +159,12 @@ class Crystal:
                 if element not in elements:
                     raise InputError(f"the potential has no {element}", found=self.text)
             return self
-        if len(elements) != self.kind.n_species or len(elements) > 1:
+        if len(elements) > 1:
             example = ",".join((*elements, *elements)[: self.kind.n_species])
             raise InputError(
                 "which elements?", found=self.text, expected=f"for example {self.prototype}:{example}"
             )
-        return replace(self, elements=tuple(elements))
+        return replace(self, elements=tuple(elements) * self.kind.n_species)
 
     def size_guess(self) -> tuple[float, float]:
         """First guess of the lattice parameters.
@@ -261,13 +183,13 @@ class Crystal:
         if self.lattice_constant is not None:
             return self.lattice_constant, self.lattice_constant * ratio
         volumes = [_atomic_volume(self.elements[kind]) for kind, _ in self.kind.basis]
-        points = round(1.0 / np.linalg.det(_CENTRING[self.kind.centring]))
-        shape = ratio * (np.sqrt(0.75) if self.kind.system == "hexagonal" else 1.0)
+        points = len(CENTRING[self.kind.centring])
+        shape = float(np.linalg.det(self.kind.cell(1.0, ratio)))
         a = float((sum(volumes) * self.kind.openness * points / shape) ** (1.0 / 3.0))
         return a, a * ratio
 
     def conventional(self, a: float, c: float) -> Structure:
-        """Conventional cell; a along x, and c along z.
+        """Conventional cell; a along x, b in the plane of x and y.
 
         Parameters
         ----------
@@ -280,13 +202,8 @@ class Crystal:
             The cell.
         """
         kind = self.kind
-        shifts: list[Site] = {
-            "P": [(0.0, 0.0, 0.0)],
-            "I": [(0, 0, 0), (_H, _H, _H)],
-            "F": [(0, 0, 0), (0, _H, _H), (_H, 0, _H), (_H, _H, 0)],
-        }[kind.centring]
-        sites = [(k, np.add(site, shift)) for shift in shifts for k, site in kind.basis]
-        return self._structure(_cell(kind.system, a, c), sites)
+        sites = [(k, np.add(site, shift)) for shift in CENTRING[kind.centring] for k, site in kind.basis]
+        return self._structure(kind.cell(a, c), sites)
 
     def primitive(self, a: float, c: float) -> Structure:
         """Smallest cell of a cubic or primitive lattice; the conventional cell of other lattices.
@@ -304,19 +221,81 @@ class Crystal:
         kind = self.kind
         if kind.system != "cubic":
             return self.conventional(a, c)
-        vectors = _CENTRING[kind.centring]
+        vectors = _PRIMITIVE[kind.centring]
         sites = [(k, np.linalg.solve(vectors.T, np.array(site, dtype=float))) for k, site in kind.basis]
         return self._structure(vectors * a, sites)
 
+    def conventional_of(self, primitive: Structure) -> Structure:
+        """Conventional cell of a relaxed primitive one, free coordinates as relaxed.
+
+        Parameters
+        ----------
+        primitive : Structure
+            The cell of `primitive` at another size, its atoms within their Wyckoff positions.
+
+        Returns
+        -------
+        Structure
+            The cell; a along x.
+        """
+        if self.kind.system != "cubic":
+            return primitive
+        vectors = _PRIMITIVE[self.kind.centring]
+        a = (primitive.volume / float(np.linalg.det(vectors))) ** (1.0 / 3.0)
+        sites = primitive.positions @ np.linalg.inv(primitive.cell) @ vectors
+        shifts = np.array(CENTRING[self.kind.centring])
+        fractional = (sites + shifts[:, None]).reshape(-1, 3)
+        return Structure(a * np.eye(3), _wrapped(fractional) * a, primitive.species * len(shifts))
+
     def _structure(self, cell: Array, sites: Sequence[tuple[int, Array]]) -> Structure:
         fractional = np.array([site for _, site in sites], dtype=float)
-        return Structure(cell, (fractional % 1.0) @ cell, tuple(self.elements[k] for k, _ in sites))
+        return Structure(cell, _wrapped(fractional) @ cell, tuple(self.elements[k] for k, _ in sites))
 
 
-def _cell(system: System, a: float, c: float) -> Array:
-    if system == "hexagonal":
-        return np.array([[a, 0.0, 0.0], [-0.5 * a, np.sqrt(0.75) * a, 0.0], [0.0, 0.0, c]])
-    return np.diag([a, a, c])
+def with_file(text: str, folder: Path) -> str:
+    """Replace the name of a structure file by what it holds.
+
+    Parameters
+    ----------
+    text : str
+        Crystal, as the user wrote it.
+    folder : Path
+        Where relative paths start.
+
+    Returns
+    -------
+    str
+        The text of the file's crystal; any other text as it is.
+
+    Raises
+    ------
+    ValueError
+        When it names a file that cannot be read.
+    """
+    match = _FILE.fullmatch(text)
+    name = None if match is None else match.group(1)
+    if name is None or name.split(":")[0] in PROTOTYPES:
+        return text
+    path = folder / Path(name).expanduser()
+    if not ("." in name or "/" in name or path.is_file()):
+        return text
+    return Crystal.parse(f"{path}{text[len(name) :]}").text
+
+
+def _sizes(text: str, a: str | None, ratio: str | None) -> tuple[float | None, float | None]:
+    try:
+        sizes = (None if a is None else float(a), None if ratio is None else float(ratio))
+    except ValueError:
+        sizes = (-1.0, None)
+    if any(s is not None and not s > 0 for s in sizes):
+        raise ValueError(f"'{text}': expected a positive size after '@'")
+    return sizes
+
+
+def _wrapped(fractional: Array) -> Array:
+    """Bring coordinates into the cell; those of a lattice plane within round-off are at its origin."""
+    inside = fractional % 1.0
+    return np.where(inside > 1.0 - 1.0e-12, 0.0, inside)
 
 
 @lru_cache(maxsize=128)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,6 +13,10 @@ import spglib
 from numpy.typing import NDArray
 
 from snapuq.core.engine import CellFreedom
+
+if hasattr(spglib, "error"):
+    # As phonopy does: errors are raised; otherwise spglib from 2.7 warns at every call.
+    spglib.error.OLD_ERROR_HANDLING = False
 
 System = Literal["cubic", "hexagonal", "trigonal", "tetragonal", "orthorhombic", "monoclinic", "triclinic"]
 Array = NDArray[np.float64]
@@ -151,7 +156,8 @@ def _operations(hall: int) -> tuple[Array, Array]:
 
 def _first_hall(number: int) -> int:
     """Hall number of the first setting: hexagonal axes, origin choice 1, unique axis b."""
-    return next(hall for hall in range(1, 531) if _type(hall)[0] == number)
+    # Hall numbers ascend with the number of the space group.
+    return 1 + bisect_left(range(1, 531), number, key=lambda hall: _type(hall)[0])
 
 
 def one_per_lattice_point(atoms: Sequence[tuple[int, Array]], centring: str) -> list[tuple[int, Site]]:
@@ -172,16 +178,17 @@ def one_per_lattice_point(atoms: Sequence[tuple[int, Array]], centring: str) -> 
     shifts = np.array(CENTRING[centring])
     kept: list[tuple[int, Site]] = []
     for kind, site in atoms:
-        images = np.asarray(site) + shifts
-        known = [np.asarray(other) for k, other in kept if k == kind]
-        apart = [np.abs((d := images - other) - np.round(d)).max(axis=1).min() for other in known]
-        if not apart or min(apart) > _SAME:
-            x, y, z = (float(v) for v in np.asarray(site, dtype=float))
+        known = np.array([other for k, other in kept if k == kind]).reshape(-1, 1, 3)
+        apart = np.asarray(site) + shifts - known
+        if (np.abs(apart - np.round(apart)).max(axis=2) > _SAME).all():
+            x, y, z = (float(v) for v in site)
             kept.append((kind, (x, y, z)))
     return kept
 
 
-def prototype(number: int, *sites: tuple[int, Site], c_over_a: float = 1.0, openness: float = 1.0) -> Prototype:
+def prototype(
+    number: int, *sites: tuple[int, Site], c_over_a: float = 1.0, openness: float = 1.0
+) -> Prototype:
     """Build a prototype from one atom of each orbit.
 
     Parameters
@@ -232,7 +239,11 @@ PROTOTYPES: dict[str, Prototype] = {
         c_over_a=0.518,
     ),
     "chi": prototype(
-        217, (0, (0, 0, 0)), (0, (0.317, 0.317, 0.317)), (0, (0.356, 0.356, 0.034)), (0, (0.089, 0.089, 0.282))
+        217,
+        (0, (0, 0, 0)),
+        (0, (0.317, 0.317, 0.317)),
+        (0, (0.356, 0.356, 0.034)),
+        (0, (0.089, 0.089, 0.282)),
     ),
     "mu": prototype(
         166,
@@ -244,9 +255,7 @@ PROTOTYPES: dict[str, Prototype] = {
         c_over_a=5.43,
     ),
     # Laves phases: MgZn2, MgCu2, MgNi2.
-    "C14": prototype(
-        194, (0, (_T, 2 * _T, 0.062)), (1, (0, 0, 0)), (1, (0.830, 1.660, _Q)), c_over_a=1.64
-    ),
+    "C14": prototype(194, (0, (_T, 2 * _T, 0.062)), (1, (0, 0, 0)), (1, (0.830, 1.660, _Q)), c_over_a=1.64),
     "C15": prototype(227, (0, (0, 0, 0)), (1, (0.625, 0.625, 0.625))),
     "C36": prototype(
         194,

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from snapuq.analysis.calibration import finite
 from snapuq.core.result import PropertySummary
 from snapuq.report.figures import Drawing
+from snapuq.report.line_figures import curve_panel, line_drawings
+from snapuq.report.phonon_figures import phonon_drawings
 from snapuq.report.style import BLUE, LIGHT, RED, new_figure, plain
 from snapuq.report.tables import curve_ratio, is_curve_point
 from snapuq.report.text import decimals, display_unit, fixed
@@ -55,12 +57,13 @@ def property_drawings(summaries: Sequence[PropertySummary]) -> Iterator[Drawing]
     panels = math.ceil(len(rows) / PANEL_ROWS)
     for i, part in enumerate(np.array_split(np.arange(len(rows)), panels) if panels else []):
         yield _interval_drawing([rows[k] for k in part], i + 1, panels)
-    for i, label in enumerate(dict.fromkeys(s.label for s in summaries if is_curve_point(s))):
-        drawing = _curve_drawing(
-            label, [s for s in summaries if s.label == label and is_curve_point(s)], i + 1
-        )
+    volumes = [s for s in summaries if curve_ratio(s.quantity) is not None]
+    for i, label in enumerate(dict.fromkeys(s.label for s in volumes)):
+        drawing = _curve_drawing(label, [s for s in volumes if s.label == label], i + 1)
         if drawing is not None:
             yield drawing
+    yield from line_drawings(summaries)
+    yield from phonon_drawings(summaries)
 
 
 def _interval(s: PropertySummary) -> _Interval | None:
@@ -149,9 +152,9 @@ def _curve_drawing(label: str, points: Sequence[PropertySummary], number: int) -
     found.append([1.0, 0.0, 0.0, 0.0, math.nan])
     x, mle, low, high, reference = np.array(sorted(found)).T
     figure, axes = new_figure(2.9, 1, 2)
-    _curve_panel(axes[0, 0], x, 0.0 * mle, mle, low, high, reference, 1.0)
+    curve_panel(axes[0, 0], x, 0.0 * mle, mle, low, high, reference, 1.0)
     axes[0, 0].set(xlabel="V / V₀", ylabel="energy above minimum (eV/atom)")
-    _curve_panel(axes[0, 1], x, mle, mle, low, high, reference, _MILLI)
+    curve_panel(axes[0, 1], x, mle, mle, low, high, reference, _MILLI)
     axes[0, 1].set(xlabel="V / V₀", ylabel="difference from the MLE (meV/atom)")
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
     return Drawing(
@@ -161,27 +164,3 @@ def _curve_drawing(label: str, points: Sequence[PropertySummary], number: int) -
         "the members' minimum to their maximum at each volume; the right panel shows it minus the MLE.",
         figure,
     )
-
-
-def _curve_panel(
-    ax: Any,
-    x: NDArray[np.float64],
-    origin: NDArray[np.float64],
-    mle: NDArray[np.float64],
-    low: NDArray[np.float64],
-    high: NDArray[np.float64],
-    reference: NDArray[np.float64],
-    scale: float,
-) -> None:
-    ax.fill_between(
-        x, scale * (low - origin), scale * (high - origin), color=LIGHT, linewidth=0, label="envelope"
-    )
-    ax.plot(x, scale * (mle - origin), color=BLUE, label="MLE")
-    known = np.isfinite(reference)
-    inside = known & (reference >= low) & (reference <= high)
-    y = scale * (reference - origin)
-    if inside.any():
-        ax.plot(x[inside], y[inside], "o", color="black", markersize=3.5, label="reference, inside")
-    if (known & ~inside).any():
-        outside = known & ~inside
-        ax.plot(x[outside], y[outside], "D", color=RED, markersize=3.5, label="reference, outside")

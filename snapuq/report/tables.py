@@ -17,10 +17,12 @@ from snapuq.report.text import KINDS, MISSING, decimals, display_unit, fixed, nu
 
 #: Quantities of a curve: energy above the minimum (eV/atom) at a volume ratio V/V0.
 CURVE_PREFIX = "energy_at_"
+#: Points of any other curve.
+POINT_PREFIX = "curve_"
 
 
 def is_curve_point(summary: PropertySummary) -> bool:
-    """Tell a point of an energy-volume curve from a property of its own.
+    """Tell a point of a curve from a property of its own.
 
     Parameters
     ----------
@@ -30,9 +32,9 @@ def is_curve_point(summary: PropertySummary) -> bool:
     Returns
     -------
     bool
-        True for ``energy_at_<ratio>``.
+        True for ``energy_at_<ratio>`` and ``curve_<anything>``.
     """
-    return curve_ratio(summary.quantity) is not None
+    return summary.quantity.startswith(POINT_PREFIX) or curve_ratio(summary.quantity) is not None
 
 
 def curve_ratio(quantity: str) -> float | None:

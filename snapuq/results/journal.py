@@ -194,6 +194,8 @@ def result_to_plain(result: PropertyResult) -> dict[str, Any]:
         "seconds": result.seconds,
         "detail": result.detail,
         "attempt": result.attempt,
+        "fmax": result.fmax,
+        "evaluations": result.evaluations,
     }
 
 

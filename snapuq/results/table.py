@@ -29,6 +29,8 @@ RESULT_COLUMNS = (
     "unit",
     "converged",
     "reconfigured",
+    "fmax",
+    "evaluations",
     "failure",
     "detail",
 )
@@ -160,7 +162,8 @@ def write_results_csv(path: Path, results: Iterable[PropertyResult]) -> None:
     """
     rows = []
     for r in results:
-        state = [int(r.converged), int(r.reconfigured), r.failure, r.detail]
+        cost = ["" if r.fmax is None else repr(r.fmax), r.evaluations]
+        state = [int(r.converged), int(r.reconfigured), *cost, r.failure, r.detail]
         for name, q in r.values.items():
             rows.append([r.label, r.member, name, repr(q.value), q.unit, *state])
         if not r.values:
@@ -217,6 +220,8 @@ def read_results_csv(path: Path) -> tuple[PropertyResult, ...]:
             entry["reconfigured"] = bool(int(row["reconfigured"]))
             entry["failure"] = row["failure"]
             entry["detail"] = row["detail"]
+            entry["fmax"] = float(row["fmax"]) if row["fmax"] else None
+            entry["evaluations"] = int(row["evaluations"])
             if row["quantity"]:
                 entry["values"][row["quantity"]] = Quantity(float(row["value"]), row["unit"])
     return tuple(PropertyResult("", label, member, **e) for (label, member), e in found.items())

@@ -20,10 +20,16 @@ SMALL = {
     "phase": {"structures": ["fcc:Ar@5.3", "bcc:Ar@4.2"]},
     "eos": {"structure": "fcc:Ar@5.3", "volume_range": 0.05},
     "elastic": {"structure": "fcc:Ar@5.3"},
-    "vacancy": {"structure": "fcc:Ar@5.3", "supercell": 2},
+    "vacancy": {"structure": "fcc:Ar@5.3", "supercell": 2, "fmax": 1e-6},
+    "divacancy": {"structure": "fcc:Ar@5.3", "supercell": 2, "shells": [1], "fmax": 1e-6},
+    "interstitial": {"structure": "fcc:Ar@5.3", "supercell": 2, "kinds": ["octahedral"]},
+    "phonon": {"structure": "fcc:Ar@5.3", "supercell_length": 10.0, "path_points": 10},
     "surface": {"structure": "fcc:Ar@5.3", "miller": [[1, 0, 0], [1, 1, 1]], "thickness": 10.0},
+    "gamma_line": {"structure": "fcc:Ar@5.3", "points": 3, "thickness": 10.0},
+    "path": {"structure": "bcc:Ar@4.2", "points": 5},
+    "barrier": {"structure": "fcc:Ar@5.3", "supercell": 2, "images": 3, "band_fmax": 2e-3},
 }
-UNITS = {"A", "A^3/atom", "eV", "eV/atom", "GPa", "J/m^2", "eV/A^2", ""}
+UNITS = {"A", "A^3", "A^3/atom", "eV", "eV/atom", "GPa", "J/m^2", "eV/A^2", "THz", "k_B/atom", ""}
 TASKS = [
     pytest.param(name, part, id=PROPERTIES[name].label(part))
     for name in PROPERTIES
@@ -100,14 +106,15 @@ def test_parameters_survive_json(name, params):
     assert build_params(name, data) == params
 
 
-@pytest.mark.parametrize(("name", "params"), TASKS)
+# Frequencies go with the square root of the energy: tests/analytic/test_phonons.py.
+@pytest.mark.parametrize(("name", "params"), [task for task in TASKS if task.values[0] != "phonon"])
 def test_energy_scale(name, params):
     """Twice the well depth doubles every energy, stress and modulus and moves no atom."""
     doubled = argon()
     doubled.calculator.parameters["epsilon"] *= 2.0
     plain, twice = run(name, params, argon()), run(name, params, doubled)
     for key, quantity in plain.values.items():
-        factor = 1.0 if quantity.unit in ("A", "A^3/atom", "") else 2.0
+        factor = 1.0 if quantity.unit in ("A", "A^3", "A^3/atom", "") else 2.0
         assert twice.values[key].value == pytest.approx(factor * quantity.value, rel=3e-4, abs=4e-6), key
 
 
@@ -164,9 +171,26 @@ def test_an_unconverged_lattice_is_a_failure(name):
         ("phase", {"structures": ["bcc", "bcc"]}, "twice"),
         ("phase", {"structures": ["bcc:W", "B2:W,Be"]}, "composition"),
         ("vacancy", {"supercell": 1}, "supercell"),
+        ("phonon", {"displacement": 0.5}, "displacement"),
+        ("phonon", {"path_points": 1}, "path_points"),
+        ("phonon", {"temperatures": [0.0]}, "temperatures"),
         ("vacancy", {"structure": "B2:W,Be"}, "one element"),
+        ("vacancy", {"constant": "energy"}, "volume or pressure"),
+        ("divacancy", {"structure": "A15"}, "expected one of bcc"),
+        ("divacancy", {"shells": [1, 1]}, "twice"),
+        ("divacancy", {"shells": [5], "supercell": 2}, "supercell of 3"),
+        ("interstitial", {"kinds": ["dumbbell_101"]}, "did you mean 'dumbbell_1"),
+        ("interstitial", {"structure": "hcp", "kinds": ["dumbbell_100"]}, "unknown kind"),
+        ("interstitial", {"kinds": ["octahedral", "octahedral"]}, "twice"),
         ("surface", {"miller": [[0, 0, 0]]}, "without common factor"),
         ("surface", {"structure": "bcc:Xq"}, "not a chemical element"),
+        ("gamma_line", {"lines": ["(110)[111]/2"]}, "does not lie in the plane"),
+        ("gamma_line", {"lines": ["(110)[1-1]/2"]}, "three indices"),
+        ("gamma_line", {"lines": ["110"]}, "write for example"),
+        ("gamma_line", {"structure": "A15"}, "no usual line"),
+        ("path", {"structure": "fcc"}, "start from bcc"),
+        ("path", {"paths": ["bain"]}, "unknown path"),
+        ("path", {"points": 4}, "odd"),
     ],
 )
 def test_bad_parameters_are_refused_in_one_line(name, data, said):

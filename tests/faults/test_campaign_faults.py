@@ -21,7 +21,7 @@ from snapuq.core.result import PropertyResult
 from snapuq.errors import EnvironmentProblem
 from snapuq.results.journal import load_results
 
-pytestmark = pytest.mark.mpi
+pytestmark = [pytest.mark.mpi, pytest.mark.slow]
 #: Tasks of the argon campaign with three members.
 N = 15
 #: Seconds within which a campaign must stop that was given none to drain.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from snapuq.config import load_config
 from snapuq.core.potential import SnapSettings
 from snapuq.errors import InputError
 from snapuq.pipeline.inspect import check, dry_run, recommended
-from snapuq.pipeline.prepare import Prepared, prepare
+from snapuq.pipeline.prepare import Prepared, energy_zero_warning, prepare
 
 CAMPAIGN = """name: small
 dataset: {path: data, test: {fraction: 0.25}}
@@ -122,3 +123,14 @@ def test_dry_run_says_what_fewer_members_mean(campaign: Path) -> None:
     warning = "the calibration is for 500 members"
     assert warning in dry_run(load_config(campaign, ["ensemble.members=20"]))
     assert warning not in dry_run(load_config(campaign, ["ensemble.members=500"]))
+
+
+@pytest.mark.parametrize(("lowest", "is_told"), [(-8.9, False), (0.0, False), (3.0, True), (-49000.0, True)])
+def test_energies_from_another_zero_are_warned_of(campaign: Path, lowest: float, is_told: bool) -> None:
+    found = prepared(campaign)
+    shift = lowest - min(c.energy / len(c) for c in found.dataset.configurations)
+    moved = [replace(c, energy=c.energy + shift * len(c)) for c in found.dataset.configurations]
+    found = replace(found, dataset=replace(found.dataset, configurations=tuple(moved)))
+    assert bool(energy_zero_warning(found)) == is_told
+    # A constant takes it up.
+    assert not energy_zero_warning(replace(found, settings=replace(found.settings, bzeroflag=False)))

@@ -1,0 +1,216 @@
+"""Phonons: dispersion, density of states and harmonic thermodynamics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snapuq.core.engine import Engine
+from snapuq.properties.base import (
+    PROPERTIES,
+    Property,
+    PropertyOutput,
+    check_crystals,
+    check_positive,
+    quantities,
+    relax_crystal,
+)
+from snapuq.properties.crystals import Crystal
+from snapuq.properties.phonon_bands import (
+    BrillouinZone,
+    HarmonicCrystal,
+    brillouin_zone,
+    free_energy,
+    harmonic_crystal,
+    heat_capacity,
+    quantile,
+    supercell_matrix,
+    zero_point_energy,
+)
+
+Array = NDArray[np.float64]
+
+#: Shares of all modes at which the integrated density of states is given.
+DOS_LEVELS = tuple(k / 20 for k in range(1, 20))
+#: Frequencies above minus this are real, THz: what phonon codes agree to.
+IMAGINARY = 0.02
+#: Largest violation of the acoustic sum rule, relative to the largest force constant.
+SUM_RULE = 1.0e-2
+
+
+@PROPERTIES.register("phonon")
+class Phonon(Property):
+    """Harmonic phonons at the potential's own zero-pressure volume, by finite displacements.
+
+    Imaginary frequencies are given as negative numbers. Branches are numbered from the lowest frequency at
+    each wave vector. Masses are phonopy's, natural abundance.
+
+    References
+    ----------
+    Togo et al., J. Phys.: Condens. Matter 35, 353001 (2023), doi:10.1088/1361-648X/acd831.
+    """
+
+    @dataclass(frozen=True)
+    class Params:
+        """Crystal, supercell and what to report.
+
+        Parameters
+        ----------
+        structure : str
+            Crystal.
+        supercell_length : float
+            The conventional cell is repeated until opposite faces are this far apart, A. Between special
+            points the default is within 0.008 THz of 18 A for W and Cu (EAM), W and Mo (SNAP) and Si
+            (quadratic SNAP), where 12.6 A is up to 0.05 THz off. Waves that fit into the supercell do not
+            depend on its size.
+        displacement : float
+            Of one atom, both signs, A.
+        path_points : int
+            About so many points on the path.
+        temperatures : tuple of float
+            Where the free energy and the heat capacity are wanted, K.
+        """
+
+        structure: str = "bcc"
+        supercell_length: float = 14.0
+        displacement: float = 0.01
+        path_points: int = 60
+        temperatures: tuple[float, ...] = (300.0,)
+
+        def __post_init__(self) -> None:
+            check_crystals("structure", self.structure)
+            check_positive(self, "supercell_length", "displacement")
+            if self.supercell_length > 100.0:
+                raise ValueError(f"supercell_length: expected at most 100 A, got {self.supercell_length}")
+            if self.displacement > 0.1:
+                raise ValueError(f"displacement: expected at most 0.1 A, got {self.displacement}")
+            if not 2 <= self.path_points <= 1000:
+                raise ValueError(f"path_points: expected 2 to 1000, got {self.path_points}")
+            if not all(0 < t < 1.0e5 for t in self.temperatures):
+                raise ValueError(f"temperatures: expected positive numbers, got {self.temperatures}")
+
+    @staticmethod
+    def label(params: Params) -> str:
+        """Name the crystal.
+
+        Parameters
+        ----------
+        params : Params
+            The parameters.
+
+        Returns
+        -------
+        str
+            For example ``phonon-bcc``.
+        """
+        return f"phonon-{Crystal.parse(params.structure).label}"
+
+    @staticmethod
+    def outputs(params: Params) -> Mapping[str, str]:
+        """Frequencies, energies, and points of the dispersion and of the integrated density of states.
+
+        ``f_N_1`` is the lowest branch at N; at the zone centre the acoustic branches, which are zero, are
+        left out, and the optical ones start from 4. ``lowest_frequency`` and ``highest_frequency`` are over
+        the path, a mesh and all waves that fit into the supercell; ``n_imaginary`` counts the imaginary modes
+        of the last. A negative lowest frequency without any such comes from waves between them: a larger
+        supercell tells whether it is real. Energies and heat capacities are of the real modes alone, and no
+        properties of a crystal that has imaginary ones. ``curve_band_0.2500_H-N_1`` is the lowest branch at
+        a quarter of the path's length, between H and N; ``curve_dos_0.50`` the frequency below which half of
+        all modes lie.
+
+        Parameters
+        ----------
+        params : Params
+            The parameters.
+
+        Returns
+        -------
+        Mapping
+            Quantity name to unit.
+        """
+        zone = brillouin_zone(params.structure)
+        units = {f"f_{name}_{k + 1}": "THz" for name, k in _special_modes(zone)}
+        units |= dict.fromkeys(("lowest_frequency", "highest_frequency"), "THz")
+        units |= {"n_imaginary": "", "zero_point_energy": "eV/atom"}
+        for t in params.temperatures:
+            units |= {f"free_energy_{t:g}K": "eV/atom", f"heat_capacity_{t:g}K": "k_B/atom"}
+        units |= {f"curve_dos_{level:.2f}": "THz" for level in DOS_LEVELS}
+        for point in zone.path(params.path_points):
+            units |= {
+                f"curve_band_{point.x:.4f}_{point.where}_{k + 1}": "THz" for k in range(3 * zone.n_atoms)
+            }
+        return units
+
+    @staticmethod
+    def run(engine: Engine, params: Params, rng: np.random.Generator) -> PropertyOutput:
+        """Displace atoms, and solve for the frequencies.
+
+        Parameters
+        ----------
+        engine : Engine
+            The potential.
+        params : Params
+            The parameters.
+        rng : numpy.random.Generator
+            Not used.
+
+        Returns
+        -------
+        PropertyOutput
+            The quantities of `outputs`; not converged when the sum rule is violated by more than `SUM_RULE`.
+        """
+        bulk = relax_crystal(engine, params.structure)
+        zone = brillouin_zone(params.structure)
+        matrix = supercell_matrix(bulk.crystal, params.supercell_length)
+        crystal = harmonic_crystal(engine, bulk.primitive, matrix, zone, params.displacement)
+        path = zone.path(params.path_points)
+        bands = crystal.frequencies([point.q for point in path])
+        mesh = crystal.frequencies(zone.mesh(bulk.crystal.size_guess()[0]))
+        fitting = _without_acoustic(crystal.frequencies(crystal.commensurate()), at=0)
+        values = _special_frequencies(zone, crystal)
+        extremes = np.concatenate([bands[bands != 0.0], mesh.ravel(), fitting])
+        values |= {
+            "lowest_frequency": float(extremes.min()),
+            "highest_frequency": float(extremes.max()),
+            "n_imaginary": float((fitting < -IMAGINARY).sum()),
+        }
+        values |= _thermodynamics(mesh, params.temperatures, zone.n_atoms)
+        for level, found in zip(DOS_LEVELS, quantile(mesh, DOS_LEVELS), strict=True):
+            values[f"curve_dos_{level:.2f}"] = float(found)
+        for point, row in zip(path, bands, strict=True):
+            for k, frequency in enumerate(row):
+                values[f"curve_band_{point.x:.4f}_{point.where}_{k + 1}"] = float(frequency)
+        converged = crystal.residual <= SUM_RULE * crystal.stiffness
+        return PropertyOutput(quantities(values, Phonon.outputs(params)), converged)
+
+
+def _special_modes(zone: BrillouinZone) -> Iterator[tuple[str, int]]:
+    """Special points and branches, from 0, without the acoustic ones of the zone centre."""
+    for name, q in zone.special.items():
+        for k in range(0 if any(q) else 3, 3 * zone.n_atoms):
+            yield name, k
+
+
+def _special_frequencies(zone: BrillouinZone, crystal: HarmonicCrystal) -> dict[str, float]:
+    found = dict(zip(zone.special, crystal.frequencies(list(zone.special.values())), strict=True))
+    for name, q in zone.special.items():
+        if not any(q):
+            found[name] = np.concatenate([np.zeros(3), _without_acoustic(found[name][None], at=0)])
+    return {f"f_{name}_{k + 1}": float(found[name][k]) for name, k in _special_modes(zone)}
+
+
+def _without_acoustic(frequencies: Array, at: int) -> Array:
+    """Flatten, without the three zeros of the zone centre, which is row `at`; the rest stays in order."""
+    acoustic = np.argsort(np.abs(frequencies[at]), kind="stable")[:3]
+    return np.concatenate([np.delete(frequencies[at], acoustic), np.delete(frequencies, at, axis=0).ravel()])
+
+
+def _thermodynamics(mesh: Array, temperatures: tuple[float, ...], n_atoms: int) -> dict[str, float]:
+    values = {"zero_point_energy": zero_point_energy(mesh) / n_atoms}
+    for t in temperatures:
+        values[f"free_energy_{t:g}K"] = free_energy(mesh, t) / n_atoms
+        values[f"heat_capacity_{t:g}K"] = heat_capacity(mesh, t) / n_atoms
+    return values
