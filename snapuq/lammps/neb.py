@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,7 +19,6 @@ from numpy.typing import NDArray
 
 from snapuq.errors import EnvironmentProblem, SimulationError
 from snapuq.lammps.memory_files import MemoryFile
-from snapuq.lammps.session import reason_of
 from snapuq.lifeline import child_environment, launch_command
 
 #: Seconds after which a band is given up, whatever limit the task has: a replica may hang.
@@ -27,6 +27,8 @@ TIME_LIMIT = 3600.0
 _BURIAL = 20.0
 # There are more replicas than cores: whoever waits for its neighbours must let them run.
 _YIELD = {"MPIR_CVAR_POLLS_BEFORE_YIELD": "1", "MPIR_CVAR_ENABLE_HEAVY_YIELD": "1"}
+# What `snapuq.lammps.session` says before it ends a job.
+_SAID = re.compile(r"snapuq: (\w+): (.{0,200})")
 #: Steps between two looks at the forces; numbers of steps are multiples of it.
 NEVERY = 10
 
@@ -128,7 +130,8 @@ def _run(job: str, ranks: int, time_limit: float) -> dict[str, Any]:
         )
         log = files.enter_context(tempfile.TemporaryFile())
         order.write(job)
-        inherited = (order.descriptor, outcome.descriptor)
+        # Launchers drop what ranks said last: they write to the log themselves.
+        inherited = (order.descriptor, outcome.descriptor, log.fileno())
         replica = [sys.executable, "-m", "snapuq.lammps.replica", *map(str, inherited)]
         try:
             process = subprocess.Popen(
@@ -162,9 +165,11 @@ def _told(messages: Sequence[dict[str, Any]], words: str) -> dict[str, Any]:
             raise SimulationError(message["failure"], message["detail"])
     if messages:
         return messages[0]
-    # LAMMPS ends a job itself where one replica alone fails.
-    reason = reason_of(words).replace("lammps_error", "crashed")
-    raise SimulationError(reason, f"a replica ended: {words[-200:]}")
+    # The session has said why before it ended a job in which one replica alone failed.
+    said = _SAID.search(words)
+    if said is not None:
+        raise SimulationError(said[1], said[2])
+    raise SimulationError("crashed", f"a replica ended: {words[-200:]}")
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

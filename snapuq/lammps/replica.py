@@ -1,6 +1,6 @@
 """One image of LAMMPS's nudged elastic band: what each rank of `snapuq.lammps.neb`'s child job runs.
 
-Started as ``python -m snapuq.lammps.replica JOB OUTCOME``, with descriptors of two files without a name.
+Started as ``python -m snapuq.lammps.replica JOB OUTCOME LOG``, with descriptors of files without a name.
 """
 
 from __future__ import annotations
@@ -85,11 +85,13 @@ def main(arguments: list[str]) -> None:
     Parameters
     ----------
     arguments : list of str
-        Descriptors of the job and of the outcome.
+        Descriptors of the job, of the outcome and of the log.
     """
     # The launcher's proxy ends with the launcher, and the launcher with the process that asked for the band.
     die_with(os.getppid())
-    job, outcome = (Path(f"/proc/self/fd/{int(number)}") for number in arguments)
+    job, outcome = (Path(f"/proc/self/fd/{int(number)}") for number in arguments[:2])
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(int(arguments[2]), stream.fileno())
 
     def tell(**message: Any) -> None:
         with outcome.open("a", encoding="utf-8") as file:
