@@ -85,7 +85,7 @@ def recipe(folder: Path) -> EngineRecipe:
 def make_tasks(name: str, n: int) -> tuple[PropertyTask, ...]:
     """One property of n potentials."""
     parts = expand([PropertySpec(name, PROPERTIES[name])], ("W",))
-    return plan(parts, {member: f"{member:064d}" for member in range(n)}, 1, "brute", engine={})
+    return plan(parts, {member: f"{member:064d}" for member in range(n)}, 1, engine={})
 
 
 # What runs in processes of its own

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from snapuq import __version__
-from snapuq.errors import InputError, SnapuqError, nearest
+from snapuq.errors import InputError, SnapuqError, suggest
 from snapuq.units import seconds
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def _template(
     if names:
         typer.echo("\n".join(known))
     elif name not in known:
-        raise InputError(f"unknown template '{name}'", hint=nearest(name, known))
+        raise InputError(f"unknown template '{name}'", hint=suggest(name, known))
     else:
         typer.echo((folder / f"{name}.yaml").read_text(encoding="utf-8"), nl=False)
 

@@ -234,7 +234,7 @@ def _fitsnap() -> Check:
     absent = [module for module in _FITSNAP_MODULES if _origin(module) is None]
     if absent:
         remedy = (
-            "optional, for FitSNAP input files: pip install 'snapuq[fitsnap]', "
+            "optional, for FitSNAP input files: in snapuq's source folder 'pip install .[fitsnap]', "
             "then 'pip install --no-deps fitsnap3==3.1.0.4'"
         )
         return Check("FitSNAP", f"no {', '.join(absent)}", "ok", remedy)

@@ -115,6 +115,26 @@ def nearest(name: str, candidates: Iterable[str]) -> str:
     return f"did you mean '{close[0]}'?" if close else "known: " + ", ".join(known)
 
 
+def suggest(name: str, candidates: Iterable[str]) -> str:
+    """Hint naming the candidate closest to a misspelt name, and all others.
+
+    Parameters
+    ----------
+    name : str
+        What was written.
+    candidates : iterable of str
+        What is known; few enough for one line.
+
+    Returns
+    -------
+    str
+        ``did you mean 'x'? known: ...``, or the list alone.
+    """
+    known = sorted(candidates)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return (f"did you mean '{close[0]}'? " if close else "") + "known: " + ", ".join(known)
+
+
 def _short(value: object, limit: int = 120) -> str:
     text = value if isinstance(value, str) else repr(value)
     return text if len(text) <= limit else text[: limit - 3] + "..."

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from types import FrameType
 from typing import Any
 
+from snapuq.parallel import launcher_rank
+
 #: What batch systems send before they kill a job, and what a user sends with Ctrl-C.
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+_STOPPING = b"\nsnapuq: stopping: finishing running tasks (press again to kill)\n"
 
 
 class StopRequest:
@@ -44,6 +48,9 @@ class StopRequest:
             raise KeyboardInterrupt
         if not self._signal:
             self._signal, self._since = signal.Signals(number).name, time.monotonic()
+            if number == signal.SIGINT and launcher_rank() == 0:
+                # Straight to the system: a handler may have interrupted Python's own writing.
+                os.write(2, _STOPPING)
 
     @property
     def reason(self) -> str:

@@ -31,7 +31,7 @@ SPECS = [
 def tasks(members: int = 3, seed: int = 1) -> tuple[PropertyTask, ...]:
     """Three tasks for the reference (-1), the MLE (0) and each member."""
     potentials = {member: f"digest {member}" for member in range(-1, members + 1)}
-    return plan(expand(SPECS, ("Ar",)), potentials, seed, "brute", engine={"name": "lj"})
+    return plan(expand(SPECS, ("Ar",)), potentials, seed, engine={"name": "lj"})
 
 
 def run(

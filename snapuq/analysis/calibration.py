@@ -9,9 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import erf
-from scipy.stats import binomtest, spearmanr
 
-from snapuq.analysis.pointwise import envelope_violation
+from snapuq.analysis.pointwise import envelope_violation, r_squared
 from snapuq.core.design import RowKind
 from snapuq.core.pointwise import PointwiseTable
 from snapuq.core.result import PropertySummary
@@ -62,6 +61,8 @@ class PointwiseMetrics:
         Share of errors up to 1 and 2 std; 0.683 and 0.954 for a calibrated Gaussian.
     extrapolates : float or None
         Share of configurations with a row of leverage above 1, that is beyond the training data.
+    r_squared : float or None
+        1 - variance of (truth - MLE) over variance of the truth: 1 is a perfect fit, 0 no fit at all.
     """
 
     kind: RowKind
@@ -84,6 +85,7 @@ class PointwiseMetrics:
     within_1std: float | None
     within_2std: float | None
     extrapolates: float | None
+    r_squared: float | None = None
 
 
 def metrics(table: PointwiseTable) -> tuple[PointwiseMetrics, ...]:
@@ -156,6 +158,7 @@ def _metrics(table: PointwiseTable, kind: RowKind, group: str | None) -> Pointwi
         within_1std=_mean(error <= kept.std),
         within_2std=_mean(error <= 2.0 * kept.std),
         extrapolates=extrapolating_share(kept),
+        r_squared=r_squared(kept),
     )
 
 
@@ -217,6 +220,8 @@ def binomial_interval(successes: int, trials: int) -> tuple[float | None, float 
     """
     if trials == 0:
         return None, None
+    from scipy.stats import binomtest  # here, because it takes long and a finished run does not need it
+
     interval = binomtest(successes, trials).proportion_ci(0.95, method="exact")
     return float(interval.low), float(interval.high)
 
@@ -390,4 +395,6 @@ def _spearman(x: NDArray[np.float64], y: NDArray[np.float64]) -> float | None:
     # A rank correlation needs two different values on both sides.
     if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
         return None
+    from scipy.stats import spearmanr
+
     return float(spearmanr(x, y).statistic)

@@ -118,6 +118,24 @@ def concatenate(tables: Iterable[PointwiseTable]) -> PointwiseTable:
     return PointwiseTable(**{name: np.concatenate([getattr(t, name) for t in parts]) for name in names})
 
 
+def r_squared(table: PointwiseTable) -> float | None:
+    """Share of the variance of the true values that the MLE explains.
+
+    Parameters
+    ----------
+    table : PointwiseTable
+        Rows of one kind.
+
+    Returns
+    -------
+    float or None
+        1 - variance of (truth - MLE) over variance of the truth; None where there is none to explain.
+    """
+    if len(table) < 2 or np.ptp(table.truth) == 0.0:
+        return None
+    return float(1.0 - np.var(table.truth - table.mle) / np.var(table.truth))
+
+
 def envelope_violation(table: PointwiseTable) -> NDArray[np.bool_]:
     """Rows whose true value lies outside the members' minimum and maximum.
 

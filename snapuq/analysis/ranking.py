@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import spearmanr
 
 from snapuq.core.result import PropertyResult
 from snapuq.core.task import REFERENCE_MEMBER
@@ -125,4 +124,7 @@ def _spearman(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
     # Of items that are all alike no order can be told.
     if np.ptp(first) == 0.0 or np.ptp(second) == 0.0:
         return 0.0
+    # Takes long to import, and a campaign that has finished does not need it.
+    from scipy.stats import spearmanr
+
     return float(spearmanr(first, second).statistic)

@@ -157,6 +157,8 @@ class Dispatcher:
         self._deaths: dict[int, list[int]] = defaultdict(list)
         self._running: dict[int, int] = {}
         self._claimed: set[int] = set()
+        # Members of a label start from what its MLE left, and would wait for it.
+        self._unprepared: set[str] = {task.label for task in tasks if task.member == 0}
         self._n_done = 0
         for index, task in enumerate(tasks):
             if task.member > 0:
@@ -221,7 +223,8 @@ class Dispatcher:
             return self._first.popleft()
         if not self._queues:
             return None
-        label = max(self._queues, key=self._length)
+        ready = [label for label in self._queues if label not in self._unprepared]
+        label = max(ready or self._queues, key=self._length)
         queue = self._queues[label]
         index = queue.take(rank)
         if not queue.fresh and not queue.known:
@@ -247,6 +250,8 @@ class Dispatcher:
         """
         del self._running[index]
         self._n_done += 1
+        if self._tasks[index].member == 0:
+            self._unprepared.discard(self._tasks[index].label)
 
     def died(self, index: int) -> bool:
         """Note that a task has ended its worker.

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from snapuq.core.task import PropertyTask
+from snapuq.core.task import REFERENCE_MEMBER, PropertyTask
 from snapuq.errors import InputError
 from snapuq.properties import PROPERTIES, bind
 from snapuq.seeds import derive_seed
@@ -23,10 +23,13 @@ class PropertySpec:
         Registered name.
     params : Params
         Its parameters.
+    propagation : str
+        How members are computed.
     """
 
     name: str
     params: Any
+    propagation: str = "brute"
 
 
 @dataclass(frozen=True)
@@ -41,11 +44,14 @@ class PlannedProperty:
         Unique label within the campaign.
     params : Params
         Parameters, elements filled in.
+    propagation : str
+        How members are computed.
     """
 
     name: str
     label: str
     params: Any
+    propagation: str
 
 
 def expand(specs: Sequence[PropertySpec], elements: Sequence[str]) -> tuple[PlannedProperty, ...]:
@@ -72,7 +78,8 @@ def expand(specs: Sequence[PropertySpec], elements: Sequence[str]) -> tuple[Plan
     for spec in specs:
         cls = PROPERTIES[spec.name]
         parts += [
-            PlannedProperty(spec.name, cls.label(p), bind(p, elements)) for p in cls.expand(spec.params)
+            PlannedProperty(spec.name, cls.label(p), bind(p, elements), spec.propagation)
+            for p in cls.expand(spec.params)
         ]
     labels = [p.label for p in parts]
     twice = [label for label in labels if labels.count(label) > 1]
@@ -105,7 +112,6 @@ def plan(
     parts: Sequence[PlannedProperty],
     potentials: Mapping[int, str],
     seed: int,
-    propagation: str,
     *,
     engine: Mapping[str, Any],
 ) -> tuple[PropertyTask, ...]:
@@ -119,8 +125,6 @@ def plan(
         Member (-1 the reference potential, 0 the MLE, 1 to M) to digest of the potential.
     seed : int
         The campaign's seed.
-    propagation : str
-        How members are computed.
     engine : Mapping
         What else decides the numbers, as in `PropertyTask`.
 
@@ -132,18 +136,20 @@ def plan(
     tasks = []
     for part in parts:
         parameters = dataclasses.asdict(part.params)
-        tasks += [
-            PropertyTask(
-                part.name,
-                part.label,
-                parameters,
-                member,
-                potentials[member],
-                derive_seed(seed, part.label, member),
-                PROPERTIES[part.name].version,
-                propagation,
-                engine,
+        mle = {"seed": derive_seed(seed, part.label, 0), "potential": potentials.get(0)}
+        for member in sorted(potentials):
+            starts_from_mle = part.propagation != "brute" and member > 0
+            tasks.append(
+                PropertyTask(
+                    part.name,
+                    part.label,
+                    parameters,
+                    member,
+                    potentials[member],
+                    derive_seed(seed, part.label, member),
+                    PROPERTIES[part.name].version,
+                    "brute" if member == REFERENCE_MEMBER else part.propagation,
+                    {**engine, "mle": mle} if starts_from_mle else engine,
+                )
             )
-            for member in sorted(potentials)
-        ]
     return tuple(tasks)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
 from snapuq.core.engine import Engine
+from snapuq.propagate.store import Predictor
 
 
 @dataclass(frozen=True)
@@ -24,11 +25,16 @@ class EngineRecipe:
         Plain data.
     ranks : int
         MPI ranks of each worker, on which the same code runs in step.
+    predictor : str
+        The same for a function that takes `arguments` and returns a context manager that yields a `Predictor`
+        of all
+        members; needed by tasks that start from the MLE.
     """
 
     factory: str
     arguments: Mapping[str, Any]
     ranks: int = 1
+    predictor: str = ""
 
     def open(self) -> AbstractContextManager[Callable[[int], Engine]]:
         """Call the function.
@@ -38,8 +44,24 @@ class EngineRecipe:
         context manager
             Yields a callable from member to `Engine`.
         """
-        module, _, name = self.factory.partition(":")
-        opened: AbstractContextManager[Callable[[int], Engine]] = getattr(import_module(module), name)(
-            self.arguments
-        )
+        opened: AbstractContextManager[Callable[[int], Engine]] = _named(self.factory)(self.arguments)
         return opened
+
+    def open_predictor(self) -> AbstractContextManager[Predictor | None]:
+        """Call the function that predicts all members.
+
+        Returns
+        -------
+        context manager
+            Yields a `Predictor`, or None where there is no such function.
+        """
+        if not self.predictor:
+            return nullcontext()
+        opened: AbstractContextManager[Predictor] = _named(self.predictor)(self.arguments)
+        return opened
+
+
+def _named(path: str) -> Callable[..., Any]:
+    module, _, name = path.partition(":")
+    function: Callable[..., Any] = getattr(import_module(module), name)
+    return function

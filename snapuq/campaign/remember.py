@@ -152,7 +152,7 @@ class RememberingBandEngine(RememberingEngine):
         return band
 
 
-def remembering(make_engine: Callable[[int], Engine]) -> Callable[[int], Engine]:
+def remembering(make_engine: Callable[[int], Engine]) -> Callable[[int], RememberingEngine]:
     """Make each member's engine once and let it remember.
 
     Parameters
@@ -165,9 +165,9 @@ def remembering(make_engine: Callable[[int], Engine]) -> Callable[[int], Engine]
     callable
         The same, with one engine for each member.
     """
-    engines: dict[int, Engine] = {}
+    engines: dict[int, RememberingEngine] = {}
 
-    def make(member: int) -> Engine:
+    def make(member: int) -> RememberingEngine:
         if member not in engines:
             engine = make_engine(member)
             engines[member] = (

@@ -13,7 +13,8 @@ from snapuq.campaign.recipe import EngineRecipe
 from snapuq.campaign.supervisor import Supervisor
 from snapuq.core.result import PropertyResult
 from snapuq.core.task import PropertyTask
-from snapuq.parallel import Mailbox, Ranks, sweep_shared_memory
+from snapuq.mailbox import Mailbox
+from snapuq.parallel import Ranks, sweep_shared_memory
 from snapuq.progress import Progress
 from snapuq.results.journal import BUG, TIME_LIMIT, Journal, JournalContent, load_results
 from snapuq.stopping import StopRequest

@@ -15,7 +15,7 @@ from snapuq.campaign.dispatch import learned_costs
 from snapuq.core.task import PropertyTask
 from snapuq.errors import InputError
 from snapuq.provenance import canonical_json, write_text
-from snapuq.results.journal import JournalEntry, load_results
+from snapuq.results.journal import TIME_LIMIT, JournalEntry, load_results
 
 _PLAN = "plan.json"
 #: The rate is that of the last minutes, or of the present job where that is shorter.
@@ -63,6 +63,8 @@ class Status:
         Tasks a second, lately.
     seconds_left : float or None
         Estimate at that number of ranks; None when nothing has been measured.
+    n_second : int
+        Tasks that ran into the time limit for the first time: the next run tries them once more.
     """
 
     properties: tuple[PropertyProgress, ...]
@@ -71,6 +73,7 @@ class Status:
     started: float
     rate: float
     seconds_left: float | None
+    n_second: int
 
     @property
     def n_tasks(self) -> int:
@@ -138,10 +141,11 @@ def read_status(folder: Path) -> Status:
         raise InputError(f"cannot be read ({error})", file=path, hint="run 'snapuq campaign' again") from None
     content = load_results(folder)
     costs = learned_costs(content)
-    properties = []
+    properties, n_second = [], 0
     for label, keys in tasks.items():
         known = [content.results[key] for key in keys if key in content.results]
         failures = Counter(result.failure for result in known if result.failure)
+        n_second += sum(result.failure == TIME_LIMIT and result.attempt == 1 for result in known)
         properties.append(
             PropertyProgress(label, len(keys), len(known), dict(failures), costs.expected(label))
         )
@@ -153,6 +157,7 @@ def read_status(folder: Path) -> Status:
         started,
         _rate(content.entries, started),
         costs.total(left, n_ranks),
+        n_second,
     )
 
 

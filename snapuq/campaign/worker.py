@@ -11,6 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from snapuq.core.task import PropertyTask
 from snapuq.errors import EnvironmentProblem, InputError, SimulationError
 from snapuq.lifeline import die_with
 from snapuq.parallel import Ranks, world
+from snapuq.propagate.propagator import Propagator
 from snapuq.properties import PROPERTIES, build_params
 from snapuq.results.journal import BUG, result_to_plain
 
@@ -32,7 +34,9 @@ from snapuq.results.journal import BUG, result_to_plain
 LARGEST_GROWTH = 512 * 1024**2
 
 
-def execute(task: PropertyTask, make_engine: Callable[[int], Engine]) -> PropertyResult:
+def execute(
+    task: PropertyTask, make_engine: Callable[[int], Engine], propagator: Propagator | None = None
+) -> PropertyResult:
     """Run one task; a failure is an outcome, with its reason.
 
     Parameters
@@ -41,6 +45,8 @@ def execute(task: PropertyTask, make_engine: Callable[[int], Engine]) -> Propert
         The task.
     make_engine : callable
         Member to its potential.
+    propagator : Propagator, optional
+        Gives the engines of tasks that start from the MLE.
 
     Returns
     -------
@@ -57,9 +63,11 @@ def execute(task: PropertyTask, make_engine: Callable[[int], Engine]) -> Propert
     try:
         params = build_params(task.property, task.parameters)
         rng = np.random.Generator(np.random.PCG64(task.seed))
-        engine = make_engine(task.member)
-        before = getattr(engine, "evaluations", 0)
-        output = PROPERTIES[task.property].run(engine, params, rng)
+        opened = nullcontext(make_engine(task.member)) if propagator is None else propagator.engine(task)
+        with opened as engine:
+            before = getattr(engine, "evaluations", 0)
+            output = PROPERTIES[task.property].run(engine, params, rng)
+            used = getattr(engine, "evaluations", 0) - before
     except SimulationError as error:
         failure, detail = error.reason, error.detail
     except (EnvironmentProblem, InputError, OSError, MemoryError):
@@ -75,8 +83,11 @@ def execute(task: PropertyTask, make_engine: Callable[[int], Engine]) -> Propert
         values=dict(output.values),
         converged=output.converged,
         reconfigured=output.reconfigured,
+        detail=output.detail[:300],
         fmax=getattr(params, "fmax", FMAX),
-        evaluations=getattr(engine, "evaluations", 0) - before,
+        evaluations=used,
+        propagation="+".join(sorted(getattr(engine, "ways", {"brute"}))),
+        fallbacks=getattr(engine, "fallbacks", 0),
     )
 
 
@@ -99,12 +110,14 @@ def serve(frames: Frames, ranks: Ranks) -> None:
     if order is None:
         return
     try:
-        with EngineRecipe(**order).open() as make_engine:
+        recipe = EngineRecipe(**order)
+        with recipe.open() as make_engine, recipe.open_predictor() as predictor:
             make = remembering(make_engine)
+            propagator = None if predictor is None else Propagator(make, predictor)
             reply(ready=os.getpid())
             growth: list[int] = []
             while (order := ranks.from_root(frames.next)) is not None:
-                result = execute(PropertyTask(**order), make)
+                result = execute(PropertyTask(**order), make, propagator)
                 growth.append(_memory())
                 # The supervisor replaces a worker that says that it leaves; rank 0 decides for all.
                 leaving = ranks.from_root(lambda: growth[-1] - growth[0] > LARGEST_GROWTH)

@@ -8,7 +8,7 @@ from snapuq.config.dataset import (
     SplitSection,
     WeightsSection,
 )
-from snapuq.config.loader import dump_config, load_config, run_identity
+from snapuq.config.loader import dump_config, load_config, run_differences, run_identity
 from snapuq.config.problems import InputErrors
 from snapuq.config.schema import (
     CalibrateSection,
@@ -39,5 +39,6 @@ __all__ = [
     "WeightsSection",
     "dump_config",
     "load_config",
+    "run_differences",
     "run_identity",
 ]

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedSeq
+from ruamel.yaml.error import YAMLError
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from snapuq.config.document import Document, apply_overrides, read_document
@@ -21,13 +22,15 @@ from snapuq.config.requests import PROPERTIES_KEY, read_requests
 from snapuq.config.schema import CampaignConfig
 from snapuq.data import READERS
 from snapuq.data.files import GLOB_CHARACTERS
-from snapuq.errors import InputError, nearest
+from snapuq.errors import InputError, suggest
 from snapuq.provenance import digest
 
 _OUTPUT: Key = ("output",)
 # Text that needs no quotes inside brackets; the writer itself forgets some that do, such as '?0'.
 _PLAIN = re.compile(r"[\w./+\-]+( [\w./+\-]+)*", re.ASCII)
 _ROWS: Key = ("fit", "rows")
+#: Sections that decide the members.
+_SECTIONS = ("seed", "dataset", "potential", "fit", "ensemble")
 #: Keys that hold a path to something that must exist.
 _INPUT_PATHS: tuple[Key, ...] = (
     ("dataset", "path"),
@@ -138,12 +141,7 @@ def run_identity(config: CampaignConfig) -> str:
     str
         The sha256, in hexadecimal.
     """
-    data = config.plain()
-    sections = {k: data[k] for k in ("seed", "dataset", "potential", "fit", "ensemble") if k in data}
-    # Members are drawn one after the other: more of them leave the first as they are.
-    sections["ensemble"] = {k: v for k, v in sections["ensemble"].items() if k != "members"}
-    # Where rows are cached changes nothing.
-    sections["fit"] = {k: v for k, v in sections["fit"].items() if k != "rows"}
+    sections = _deciding(config.plain())
     for key in (k for k in _INPUT_PATHS if k[0] in sections):
         holder: Any = sections
         for part in key[:-1]:
@@ -153,6 +151,52 @@ def run_identity(config: CampaignConfig) -> str:
     # Sorted keys would hide the order of the elements, which is that of the columns.
     elements = [] if config.potential is None else list(config.potential.elements)
     return digest(_without_folders(sections), elements)
+
+
+def run_differences(config: CampaignConfig, text: str) -> tuple[str, ...]:
+    """Name the keys by which a configuration means another run than an earlier one.
+
+    Parameters
+    ----------
+    config : CampaignConfig
+        The configuration.
+    text : str
+        What `dump_config` wrote of the earlier one.
+
+    Returns
+    -------
+    tuple of str
+        For example ``fit.posterior: block in the folder, pointwise in the file``; none where all keys are
+        alike and files that they name differ.
+    """
+    try:
+        data = YAML(typ="safe", pure=True).load(text)
+    except (YAMLError, ValueError):
+        data = None
+    earlier, now = _flat(_deciding(data if isinstance(data, dict) else {})), _flat(_deciding(config.plain()))
+    return tuple(
+        f"{key}: {earlier.get(key, 'nothing')} in the folder, {now.get(key, 'nothing')} in the file"
+        for key in dict.fromkeys([*now, *earlier])
+        if earlier.get(key) != now.get(key)
+    )
+
+
+def _deciding(data: dict[str, Any]) -> dict[str, Any]:
+    """Leave out of a resolved configuration what does not decide the members."""
+    sections: dict[str, Any] = {k: data[k] for k in _SECTIONS if k in data}
+    # Members are drawn one after the other: more of them leave the first as they are. Where rows are cached
+    # changes nothing.
+    for name, key in (("ensemble", "members"), ("fit", "rows")):
+        if isinstance(sections.get(name), dict):
+            sections[name] = {k: v for k, v in sections[name].items() if k != key}
+    return sections
+
+
+def _flat(value: Any, key: str = "") -> dict[str, Any]:
+    """Dotted keys of nested mappings."""
+    if not isinstance(value, dict):
+        return {key: value}
+    return {k: v for name, part in value.items() for k, v in _flat(part, f"{key}.{name}".lstrip(".")).items()}
 
 
 def _without_folders(value: Any) -> Any:
@@ -195,7 +239,7 @@ def _resolve_paths(document: Document, need_inputs: bool, problems: list[InputEr
         document.put(key, Path(*path.parts), {(): origin})
         is_pattern = key == ("dataset", "path") and any(c in value for c in GLOB_CHARACTERS)
         if need_inputs and key in _INPUT_PATHS and not is_pattern and not path.exists():
-            problems.append(origin.error("no such file or folder", key=dotted(key), found=str(path)))
+            problems.append(origin.error(f"no such file or folder: {path}", key=dotted(key)))
 
 
 def _resolve_pair_files(document: Document) -> None:
@@ -230,7 +274,7 @@ def _check_reader(document: Document, problems: list[InputError]) -> None:
     key: Key = ("dataset", "reader")
     reader = document.get(key)
     if isinstance(reader, str) and reader != "auto" and reader not in READERS:
-        hint = nearest(reader, ["auto", *READERS])
+        hint = suggest(reader, ["auto", *READERS])
         problems.append(
             document.origin(key).error("unknown reader", key=dotted(key), found=reader, hint=hint)
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from functools import cache
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 from pydantic import Field, ValidationError, create_model
 
@@ -12,8 +12,8 @@ from snapuq.config.base import Section
 from snapuq.config.document import Document
 from snapuq.config.messages import from_validation, from_value_error
 from snapuq.config.problems import Key, dotted
-from snapuq.config.schema import PropertyRequest
-from snapuq.errors import InputError, nearest
+from snapuq.config.schema import Propagation, PropertyRequest
+from snapuq.errors import InputError, suggest
 from snapuq.properties import PROPERTIES
 from snapuq.properties.crystals import with_file
 
@@ -96,15 +96,29 @@ def _read_one(document: Document, key: Key, entry: Any, problems: list[InputErro
     name, values = next(iter(entry.items()))
     key = (*key, name)
     if name not in PROPERTIES:
-        hint = nearest(name, PROPERTIES)
+        hint = suggest(name, PROPERTIES)
         problems.append(document.origin(key).error("unknown property", key=dotted(key), hint=hint))
         return None
     params = PROPERTIES[name].Params
     model = params_model(params)
+    propagation = None
+    if isinstance(values, dict) and "propagation" in values:
+        propagation = values["propagation"]
+        values = {k: v for k, v in values.items() if k != "propagation"}
+        if propagation not in get_args(Propagation):
+            problems.append(
+                document.origin((*key, "propagation")).error(
+                    "unknown way",
+                    key=dotted((*key, "propagation")),
+                    found=propagation,
+                    expected="one of " + ", ".join(get_args(Propagation)),
+                )
+            )
+            return None
     try:
         checked = model.model_validate({} if values is None else _with_files(document, key, values))
         fields = {f.name: getattr(checked, f.name) for f in dataclasses.fields(params)}
-        return PropertyRequest(name, params(**fields))
+        return PropertyRequest(name, params(**fields), propagation)
     except ValidationError as error:
         problems.extend(from_validation(error, model, document, key))
     except ValueError as error:

@@ -15,9 +15,8 @@ from snapuq.errors import InputError
 from snapuq.lammps.library import check_options
 from snapuq.units import seconds
 
-
-def _explicit(value: Any) -> Any:
-    return "brute" if value == "auto" else value
+#: How members are computed.
+Propagation = Literal["auto", "brute", "batched", "newton", "implicit"]
 
 
 class ElementSection(Section):
@@ -213,15 +212,19 @@ class PropertyRequest:
         Registered name of the property.
     params : object
         Instance of that property's ``Params``.
+    propagation : str or None
+        How members are computed; None as for the whole campaign.
     """
 
     name: str
     params: Any
+    propagation: Propagation | None = None
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """The parameters as plain data, defaults included."""
-        return {f.name: plain(getattr(self.params, f.name)) for f in fields(self.params)}
+        """The entry as plain data, defaults included."""
+        data = {f.name: plain(getattr(self.params, f.name)) for f in fields(self.params)}
+        return data if self.propagation is None else {"propagation": self.propagation, **data}
 
     def plain(self) -> dict[str, Any]:
         """Plain data that would give this entry again.
@@ -280,8 +283,9 @@ class CampaignSection(Section):
 
     Parameters
     ----------
-    propagation : {'brute'}
-        How members are computed.
+    propagation : {'auto', 'brute', 'batched', 'newton', 'implicit'}
+        How members are computed: ``auto`` takes the cheapest exact way, ``brute`` relaxes every member by
+        itself.
     time_limit : str
         Wall-clock limit of one task, for example ``10 min``.
     drain : str
@@ -292,7 +296,7 @@ class CampaignSection(Section):
         What is computed.
     """
 
-    propagation: Annotated[Literal["brute"], BeforeValidator(_explicit)] = "brute"
+    propagation: Propagation = "auto"
     time_limit: Duration = "10 min"
     drain: Duration = "20 s"
     lammps: LammpsSection = LammpsSection()

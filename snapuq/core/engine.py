@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
@@ -173,4 +173,58 @@ class BandEngine(Engine, Protocol):
             When energies or forces stop being finite, a replica fails, or it takes too long.
         EnvironmentProblem
             When several processes cannot be started here.
+        """
+
+
+@dataclass(frozen=True, eq=False)
+class Saddle:
+    """The highest point of a path between two states.
+
+    Parameters
+    ----------
+    energy : float
+        eV.
+    negative : int
+        Number of negative modes found there.
+    converged : bool
+        Whether it, and all that led to it, met the tolerance.
+    first_negative : int
+        Number of negative modes where the first band came to rest.
+    structure : Structure
+        The point.
+    first : Structure
+        Where the first band came to rest.
+    """
+
+    energy: float
+    negative: int
+    converged: bool
+    first_negative: int
+    structure: Structure
+    first: Structure
+
+
+@runtime_checkable
+class SaddleEngine(Engine, Protocol):
+    """An engine that may know a saddle without a search."""
+
+    def saddle(self, first: Structure, last: Structure, search: Callable[[], Saddle]) -> Saddle:
+        """Give the highest saddle between two states.
+
+        Parameters
+        ----------
+        first, last : Structure
+            Relaxed states, the same atoms in the same cell without jumps across it.
+        search : callable
+            Finds it where it is not known.
+
+        Returns
+        -------
+        Saddle
+            Verified: one negative mode.
+
+        Raises
+        ------
+        SimulationError
+            What the search raises.
         """

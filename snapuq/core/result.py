@@ -45,13 +45,17 @@ class PropertyResult:
     seconds : float
         Wall time; never part of a summary.
     detail : str
-        One line for people on the failure.
+        One line for people on the failure, or on what the final state is.
     attempt : int
         1, or 2 for a task that was run again with twice the time limit.
     fmax : float or None
         Tolerance of its relaxations on the length of a force, eV/A.
     evaluations : int
         Force evaluations that it takes by itself, whatever is shared with other tasks; 0 for a failure.
+    propagation : str
+        Ways by which it was computed, joined by ``+``: ``brute``, ``batched``, ``newton``, ``implicit``.
+    fallbacks : int
+        Relaxations and saddles that were to start from the MLE's, and were computed by brute force.
     """
 
     key: str
@@ -66,6 +70,8 @@ class PropertyResult:
     attempt: int = field(default=1, compare=False)
     fmax: float | None = None
     evaluations: int = field(default=0, compare=False)
+    propagation: str = field(default="brute", compare=False)
+    fallbacks: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True)

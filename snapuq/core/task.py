@@ -34,9 +34,11 @@ class PropertyTask:
     version : int
         Version of the property's definition.
     propagation : str
-        How members are computed.
+        How it is computed: ``brute``, or one of the ways that start from the MLE.
     engine : Mapping
-        What else decides the numbers: version and options of LAMMPS, ranks of one task, tolerances.
+        What else decides the numbers: version and options of LAMMPS, ranks of one task, tolerances; of
+        members
+        that start from the MLE, ``mle`` with ``seed`` and ``potential`` of its task.
     """
 
     property: str

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import ase.io
 import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
@@ -103,6 +102,9 @@ def _group(atoms: Atoms, relative: Path) -> str:
 
 
 def _frames(file: Path) -> list[Atoms]:
+    # All of ASE's formats take long to import, and most data sets do not need them.
+    import ase.io
+
     try:
         # ASE finds mpi4py and would wait for the other ranks, while only one reads.
         frames = ase.io.read(str(file), index=":", parallel=False, do_not_split_by_at_sign=True)

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 from ase.data import chemical_symbols
-from ase.geometry import minkowski_reduce
 from numpy.typing import ArrayLike, NDArray
 
 from snapuq.core.dataset import Configuration, Dataset, RowWeights, Structure
@@ -150,6 +149,9 @@ def coincident(structure: Structure, limit: float = CLOSEST) -> tuple[int, int, 
     """
     cell = np.asarray(structure.cell)
     if _heights(cell).min() <= 2 * limit:
+        # Takes long to import, and only small cells need it.
+        from ase.geometry import minkowski_reduce
+
         cell, _ = minkowski_reduce(cell)
         shortest = float(np.linalg.norm(cell, axis=1).min())
         # The rounding below is exact only for cells higher than twice the limit.

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linprog
 
 from snapuq.core.dataset import Configuration, Dataset, LossWeights, RowWeights
 from snapuq.errors import InputError, nearest
@@ -260,6 +259,9 @@ def element_references(fractions: Array, energies: Array) -> Array:
     ndarray, shape (S,)
         mu, eV/atom; 0 for an element that does not occur.
     """
+    # Takes long to import, and only several elements need it.
+    from scipy.optimize import linprog
+
     compositions, group = np.unique(fractions, axis=0, return_inverse=True)
     lowest = np.full(len(compositions), np.inf)
     np.minimum.at(lowest, group.ravel(), energies)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-import ase.build
-import ase.neighborlist
 import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
@@ -158,6 +156,9 @@ def _vacancy(rng: np.random.Generator, d: Diversity) -> Atoms:
 
 
 def _slab(rng: np.random.Generator, d: Diversity) -> Atoms:
+    # ASE's builders take long to import, and only runs that make data need them.
+    import ase.build
+
     host = _host(rng, d, d.structures[0])
     layers = int(rng.integers(3, 8))
     atoms = ase.build.surface(host, _MILLER[int(rng.integers(len(_MILLER)))], layers)
@@ -201,6 +202,8 @@ def _nearest(d: Diversity) -> float:
 
 def _far_enough(atoms: Atoms, d: Diversity) -> bool:
     """Whether no pair, images included, is too close."""
+    import ase.neighborlist
+
     limit = _CLOSEST * _nearest(d) * d.volume_range[0] ** (1 / 3)
     return len(ase.neighborlist.neighbor_list("d", atoms, limit)) == 0
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from snapuq.campaign.dispatch import learned_costs
 from snapuq.campaign.plan import PropertySpec, expand, plan, planned_outputs
 from snapuq.campaign.recipe import EngineRecipe
 from snapuq.campaign.run import collect, plan_work, run_campaign
@@ -23,7 +25,7 @@ from snapuq.lammps.snapfiles import reference_digest, write_ensemble, write_refe
 from snapuq.parallel import Ranks
 from snapuq.pipeline.folder import RunFolder
 from snapuq.pipeline.record import update_record
-from snapuq.progress import Progress
+from snapuq.progress import Progress, duration
 from snapuq.provenance import digest
 from snapuq.report.tables import is_curve_point
 from snapuq.results.failures import failure_warnings
@@ -37,6 +39,7 @@ from snapuq.results.table import (
 )
 from snapuq.stopping import StopRequest
 from snapuq.units import seconds
+from snapuq.uq.ensemble_file import load_ensemble
 
 
 def plan_tasks(
@@ -63,18 +66,20 @@ def plan_tasks(
     InputError
         When properties or reference values do not fit the potential.
     """
-    specs = [PropertySpec(p.name, p.params) for p in config.campaign.properties]
+    usual = config.campaign.propagation
+    specs = [PropertySpec(p.name, p.params, p.propagation or usual) for p in config.campaign.properties]
     parts = expand(specs, elements)
-    check_reference(_reference_values(config), planned_outputs(parts))
+    values = None if config.reference is None else config.reference.values
+    if values is not None:
+        check_reference(values, planned_outputs(parts))
     pair = _reference_pair(config)
-    known = (config.seed, config.campaign.propagation)
     if ensemble is None:
         members = range(0 if pair is None else REFERENCE_MEMBER, config.ensemble.members + 1)
-        return plan(parts, dict.fromkeys(members, ""), *known, engine={})
+        return plan(parts, dict.fromkeys(members, ""), config.seed, engine={})
     potentials = potential_digests(ensemble)
     if pair is not None:
         potentials[REFERENCE_MEMBER] = reference_digest(pair)
-    return plan(parts, potentials, *known, engine=engine_settings(config))
+    return plan(parts, potentials, config.seed, engine=engine_settings(config))
 
 
 def potential_digests(ensemble: Ensemble) -> dict[int, str]:
@@ -118,6 +123,46 @@ def check_campaign(config: CampaignConfig, elements: Sequence[str]) -> None:
             write_reference(pair, elements, Path(folder))
 
 
+def left_lines(
+    config: CampaignConfig, tasks: Sequence[PropertyTask], elements: Sequence[str], n_ranks: int
+) -> tuple[str, ...]:
+    """Tell how much of a campaign is left, where a folder holds a part of it.
+
+    Parameters
+    ----------
+    config : CampaignConfig
+        The configuration.
+    tasks : sequence of PropertyTask
+        All tasks, as planned without an ensemble.
+    elements : sequence of str
+        Elements of the potential.
+    n_ranks : int
+        Ranks that would share them.
+
+    Returns
+    -------
+    tuple of str
+        One line; none where nothing has been sampled yet.
+
+    Raises
+    ------
+    InputError
+        When the output folder holds another run.
+    """
+    run = RunFolder(Path(config.output))
+    run.check(config)
+    if not run.is_sound(run.ensemble):
+        return ()
+    known = plan_tasks(config, elements, load_ensemble(run.ensemble))
+    content = load_results(run.journal)
+    waiting = {task.key for task in plan_work(known, content, seconds(config.campaign.time_limit)).tasks}
+    done = {(task.label, task.member) for task in known if task.key not in waiting}
+    left = Counter(task.label for task in tasks if (task.label, task.member) not in done)
+    total = learned_costs(content).total(left, n_ranks) if left else 0.0
+    about = "" if not total else f", about {duration(total)}"
+    return (f"left: {left.total()} of {len(tasks)} tasks{about}",)
+
+
 def engine_settings(config: CampaignConfig) -> dict[str, Any]:
     """What decides a task's numbers besides its potential and parameters.
 
@@ -144,7 +189,7 @@ def run_properties(
     ranks: Ranks,
     stop: StopRequest,
     quiet: bool = False,
-) -> tuple[str, ...]:
+) -> tuple[bool, tuple[str, ...]]:
     """Run the campaign on the exported potentials, and summarise it once it is complete.
 
     Parameters
@@ -164,8 +209,10 @@ def run_properties(
 
     Returns
     -------
-    tuple of str
-        Lines on how it went, on every rank; workers are started only if a task has no result yet.
+    is_new : bool
+        Whether a task had no result yet; workers are started only then.
+    lines : tuple of str
+        How it went, on every rank.
 
     Raises
     ------
@@ -185,14 +232,14 @@ def run_properties(
 
     finished = ranks.from_root(plan_all)
     if finished is not None:
-        return finished
+        return False, finished
     recipe = ranks.from_root(lambda: _export_for_workers(config, run, ensemble))
     silent = quiet or not ranks.is_root
     with stop, Progress("campaign", len(tasks), silent=silent) as progress:
         outcome = run_campaign(tasks, recipe, run.journal, ranks, progress, stop, limit)
         if not outcome.is_complete:
             raise Stopped(outcome.reason)
-    return ranks.from_root(lambda: _summarise(config, run, tasks, load_results(run.journal)))
+    return True, ranks.from_root(lambda: _summarise(config, run, tasks, load_results(run.journal)))
 
 
 def _summarise(
@@ -210,8 +257,12 @@ def _summarise(
     text = f"{len(results)} tasks, {counts['failed']} failed, {counts['unconverged']} not converged"
     if content.n_damaged:
         text += f"; {content.n_damaged} damaged lines of the journal were run again"
-    best = sorted({r.label for r in results if r.member == 0 and r.failure})
-    text += f"; the MLE itself failed in {', '.join(best)}" if best else ""
+    for member, name in ((0, "the MLE"), (REFERENCE_MEMBER, "the reference potential")):
+        own = [r for r in results if r.member == member]
+        lost = sorted({r.label for r in own if r.failure})
+        if lost:
+            where = "every property" if len(lost) == len(own) else ", ".join(lost)
+            text += f"; {name} itself failed in {where}"
     text += f"; {sum(inside)} of {len(inside)} reference values inside the envelope" if inside else ""
     return (text, *(f"warning: {line}" for line in failure_warnings(summaries)))
 
@@ -235,8 +286,15 @@ def _export_for_workers(config: CampaignConfig, run: RunFolder, ensemble: Ensemb
         "elements": list(elements),
         "reference": reference,
         "options": list(lammps.options),
+        "ensemble": str(run.ensemble.resolve()),
+        "propagation": str(run.propagation.resolve()),
     }
-    return EngineRecipe("snapuq.lammps.member_engines:open_engines", arguments, lammps.ranks)
+    return EngineRecipe(
+        "snapuq.lammps.member_engines:open_engines",
+        arguments,
+        lammps.ranks,
+        "snapuq.pipeline.prediction:open_predictor",
+    )
 
 
 def _reference_pair(config: CampaignConfig) -> ReferencePair | None:
@@ -258,7 +316,8 @@ def _counts(results: Sequence[PropertyResult]) -> dict[str, Any]:
     return {
         "tasks": len(results),
         "failed": sum(failures.values()),
-        "unconverged": sum(not r.converged for r in results),
-        "reconfigured": sum(r.reconfigured for r in results),
+        # Tasks that failed have no value that could be converged or not.
+        "unconverged": sum(not r.converged and not r.failure for r in results),
+        "reconfigured": sum(r.reconfigured and not r.failure for r in results),
         "failures": failures,
     }

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-import ase.io
-from ase import Atoms
-from ase.calculators.singlepoint import SinglePointCalculator
 from threadpoolctl import threadpool_limits
 
 from snapuq.analysis.calibration import group_metrics, metrics
@@ -24,9 +20,9 @@ from snapuq.lammps.snapfiles import write_ensemble
 from snapuq.parallel import Ranks, world
 from snapuq.pipeline.campaigning import check_campaign, run_properties
 from snapuq.pipeline.folder import RunFolder
-from snapuq.pipeline.prepare import Prepared, energy_zero_warning, prepare
+from snapuq.pipeline.prepare import Prepared, energy_zero_warning, generated_digest, prepare
 from snapuq.pipeline.record import read_record, update_record
-from snapuq.pipeline.reporting import HELD_OUT, NONE_HELD_OUT, rebuild_report
+from snapuq.pipeline.reporting import HELD_OUT, NONE_HELD_OUT, is_current, rebuild_report
 from snapuq.pipeline.stability import state_stability
 from snapuq.pipeline.training import fit_posterior, predict_unseen
 from snapuq.provenance import atomic_path
@@ -63,20 +59,18 @@ def execute(
     run.root(lambda: run.folder.check(config))
     # Everything that can be wrong with data, properties and reference is found before anything is written.
     if "fit" in stages or "evaluate" in stages:
-        content = run.prepared.digest
+        recipe, content = run.data
         if "campaign" in stages:
-            run.root(lambda: check_campaign(config, run.prepared.settings.elements))
-        run.root(lambda: run.folder.check_data(content))
+            run.root(lambda: check_campaign(config, run.elements))
         run.root(lambda: run.folder.claim(config))
-        run.root(lambda: run.folder.claim_data(content))
+        run.root(lambda: run.folder.note(data=content, generated=recipe))
     else:
         run.root(lambda: run.folder.claim(config))
     # One BLAS thread per rank, whatever the environment says: identical bits at any number of ranks.
     with threadpool_limits(1), run.folder.locked(run.ranks):
         for stage in stages:
             try:
-                with run.timed(stage):
-                    _STAGES[stage](run)
+                run.do(stage)
             except Stopped as stopped:
                 run.say(f"stopped ({stopped.reason}); what is done is saved: run the same command to go on")
                 return
@@ -120,25 +114,19 @@ class Run:
         if self.ranks.is_root and not self.quiet:
             print(f"snapuq: {text}", flush=True)
 
-    @contextmanager
-    def timed(self, stage: str) -> Iterator[None]:
-        """Record the wall time of a stage.
+    def do(self, stage: str) -> None:
+        """Run a stage, and record its wall time if there was anything to do.
 
         Parameters
         ----------
         stage : str
             Its name.
-
-        Yields
-        ------
-        None
-            Nothing.
         """
         start = time.monotonic()
         self.say(f"{stage} ...")
-        yield
-        seconds = time.monotonic() - start
-        self.root(lambda: update_record(self.folder, self.config, timings={stage: round(seconds, 2)}))
+        if _STAGES[stage](self):
+            seconds = round(time.monotonic() - start, 2)
+            self.root(lambda: update_record(self.folder, self.config, timings={stage: seconds}))
 
     def has(self, path: Path) -> bool:
         """Tell whether an earlier call finished a file; rank 0 decides for all.
@@ -202,7 +190,24 @@ class Run:
         warning = energy_zero_warning(prepared)
         if warning:
             self.say(f"warning: {warning}")
+        self.root(lambda: self.folder.check_data(prepared.digest))
         return prepared
+
+    @cached_property
+    def data(self) -> tuple[str, str]:
+        """Hash of all that decides generated data (empty for data that are read), and that of the data.
+
+        Data are generated again only if something has changed; data that are read may always have.
+        """
+        recipe = self.ranks.from_root(lambda: generated_digest(self.config))
+        known = self.ranks.from_root(lambda: self.folder.known_data(recipe) if recipe else "")
+        return recipe, known or self.prepared.digest
+
+    @property
+    def elements(self) -> tuple[str, ...]:
+        """Elements of the potential."""
+        section = self.config.potential
+        return self.prepared.settings.elements if section is None else tuple(section.elements)
 
     @property
     def rows(self) -> Path:
@@ -228,10 +233,10 @@ class Run:
         return self._ensemble
 
 
-def _fit(run: Run) -> None:
-    prepared = run.prepared
+def _fit(run: Run) -> bool:
     if run.has(run.folder.posterior):
-        return
+        return False
+    prepared = run.prepared
     if run.config.dataset.generate is not None:
         run.root(lambda: _write_dataset(run.folder.dataset, prepared.dataset))
     posterior = fit_posterior(prepared, run.config, run.rows, run.ranks, run.quiet)
@@ -239,9 +244,10 @@ def _fit(run: Run) -> None:
     run._posterior = posterior
     for warning in posterior.diagnostics["warnings"]:
         run.say(f"warning: {warning}")
+    return True
 
 
-def _sample(run: Run) -> None:
+def _sample(run: Run) -> bool:
     is_new = not (run.has(run.folder.ensemble) and len(run.ensemble) == run.config.ensemble.members)
     if is_new:
         posterior = run.posterior
@@ -251,19 +257,23 @@ def _sample(run: Run) -> None:
     ensemble = run.ensemble
     for line in run.ranks.from_root(lambda: state_stability(run.config, run.folder, ensemble, is_new)):
         run.say(line)
+    return is_new
 
 
-def _export(run: Run) -> None:
+def _export(run: Run) -> bool:
     ensemble = run.ensemble
     name = "-".join(ensemble.settings.elements)
+    is_new = run.ranks.from_root(lambda: not (run.folder.potentials / f"{name}.mod").exists())
+    # Written again in any case, in case someone has edited them.
     run.root(lambda: write_ensemble(ensemble, run.folder.potentials, name))
+    return is_new
 
 
-def _evaluate(run: Run) -> None:
+def _evaluate(run: Run) -> bool:
     posterior, ensemble = run.posterior, run.ensemble
     known = run.ranks.from_root(lambda: read_record(run.folder).get("evaluated_members"))
     if known == len(ensemble) and run.has(run.folder.pointwise):
-        return
+        return False
     table = predict_unseen(run.prepared, posterior, ensemble, run.rows, run.ranks, run.quiet)
     held_out = bool(run.prepared.is_test.any())
     # What cross-validation expects, it expects of unseen data.
@@ -278,9 +288,10 @@ def _evaluate(run: Run) -> None:
 
     run.root(write)
     run.keep(run.folder.pointwise, lambda path: save_pointwise(path, table))
+    return True
 
 
-def _campaign(run: Run) -> None:
+def _campaign(run: Run) -> bool:
     n_members, wanted = len(run.ensemble), run.config.ensemble.members
     if n_members != wanted:
         raise InputError(
@@ -290,16 +301,27 @@ def _campaign(run: Run) -> None:
             hint="run 'snapuq sample' first",
         )
     stop = StopRequest(run.deadline, seconds(run.config.campaign.drain))
-    for line in run_properties(run.config, run.folder, run.ensemble, run.ranks, stop, run.quiet):
+    is_new, lines = run_properties(run.config, run.folder, run.ensemble, run.ranks, stop, run.quiet)
+    for line in lines:
         run.say(line)
+    return is_new
 
 
-def _report(run: Run) -> None:
+def _report(run: Run) -> bool:
+    if run.ranks.from_root(lambda: is_current(run.folder)):
+        run.say("report.html is up to date")
+        return False
     run.root(lambda: rebuild_report(run.folder.path))
+    return True
 
 
 def _write_dataset(path: Path, dataset: Dataset) -> None:
     """Keep generated data as extended XYZ, so that the fit can be repeated elsewhere."""
+    # ASE's formats take long to import, and only runs that make data write any.
+    import ase.io
+    from ase import Atoms
+    from ase.calculators.singlepoint import SinglePointCalculator
+
     frames = []
     for c in dataset.configurations:
         atoms = Atoms(c.structure.species, positions=c.structure.positions, cell=c.structure.cell, pbc=True)
@@ -311,7 +333,8 @@ def _write_dataset(path: Path, dataset: Dataset) -> None:
         ase.io.write(temporary, frames, format="extxyz", parallel=False)
 
 
-_STAGES: dict[str, Callable[[Run], None]] = {
+# Each tells whether there was anything to do.
+_STAGES: dict[str, Callable[[Run], bool]] = {
     "fit": _fit,
     "sample": _sample,
     "export": _export,

@@ -12,12 +12,14 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from snapuq.config import CampaignConfig, dump_config, run_identity
+from snapuq.config import CampaignConfig, dump_config, run_differences, run_identity
 from snapuq.errors import InputError
 from snapuq.parallel import Ranks
 from snapuq.provenance import canonical_json, write_text
 
 _IDENTITY = "run.json"
+# Keys that are named where a folder holds another run.
+_MOST_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,9 @@ class RunFolder:
     summary = property(lambda self: self.path / "summary.csv", doc="A row a (property, quantity).")
     config = property(lambda self: self.path / "config.yaml", doc="The resolved configuration.")
     record = property(lambda self: self.path / "summary.yaml", doc="Versions, seeds, timings, counts.")
+    propagation = property(
+        lambda self: self.path / "propagation", doc="What members start from; may be removed."
+    )
     rows = property(lambda self: self.path / "rows", doc="Design rows; may be removed.")
     dataset = property(lambda self: self.path / "dataset.xyz", doc="Generated data.")
 
@@ -63,8 +68,7 @@ class RunFolder:
         if (self.path / _IDENTITY).is_file():
             if self._identity().get("settings") != run_identity(config):
                 raise InputError(
-                    "the output folder already holds another run (data, potential, fit, ensemble or seed "
-                    "differ)",
+                    f"the output folder already holds another run ({self._differences(config)})",
                     file=self.path,
                     hint="choose another --output, or remove the folder",
                 )
@@ -74,6 +78,13 @@ class RunFolder:
                 file=self.path,
                 hint="choose another --output",
             )
+
+    def _differences(self, config: CampaignConfig) -> str:
+        text = self.config.read_text(encoding="utf-8", errors="replace") if self.config.is_file() else ""
+        found = run_differences(config, text) if text else ()
+        if not found:
+            return "a file that both name has another content" if text else "its settings are not known"
+        return "; ".join(found[:_MOST_NAMED]) + ("; and more" if len(found) > _MOST_NAMED else "")
 
     def claim(self, config: CampaignConfig) -> None:
         """Take a checked folder for this run.
@@ -156,16 +167,48 @@ class RunFolder:
             ranks.from_root(take)
             yield
 
-    def claim_data(self, data_digest: str) -> None:
-        """Tie a claimed folder to the content of the data.
+    def note(self, **entries: Any) -> None:
+        """Write something down about a claimed folder, for example the digest of its data.
 
         Parameters
         ----------
-        data_digest : str
-            Digest of data, split and weights.
+        **entries : object
+            Plain data.
         """
-        entries = {**self._identity(), "data": data_digest}
-        write_text(self.path / _IDENTITY, canonical_json(entries) + "\n")
+        identity = self._identity()
+        if any(identity.get(key) != value for key, value in entries.items()):
+            write_text(self.path / _IDENTITY, canonical_json({**identity, **entries}) + "\n")
+
+    def noted(self, key: str) -> Any:
+        """Read what `note` has written down.
+
+        Parameters
+        ----------
+        key : str
+            Its name.
+
+        Returns
+        -------
+        object or None
+            Plain data; None where there is nothing.
+        """
+        return self._identity().get(key) if (self.path / _IDENTITY).is_file() else None
+
+    def known_data(self, recipe: str) -> str:
+        """Digest of the data that a recipe gave in this folder.
+
+        Parameters
+        ----------
+        recipe : str
+            Hash of all that decides generated data.
+
+        Returns
+        -------
+        str
+            Empty when it is not known.
+        """
+        found = self.noted("data") if self.noted("generated") == recipe else None
+        return found if isinstance(found, str) else ""
 
     def _identity(self) -> dict[str, Any]:
         marker = self.path / _IDENTITY
@@ -185,9 +228,8 @@ class RunFolder:
         path : Path
             The file.
         """
-        identity = self._identity()
-        seals = {**identity.get("files", {}), path.name: sha256(path.read_bytes()).hexdigest()}
-        write_text(self.path / _IDENTITY, canonical_json({**identity, "files": seals}) + "\n")
+        seals = {**(self.noted("files") or {}), path.name: sha256(path.read_bytes()).hexdigest()}
+        self.note(files=seals)
 
     def is_sound(self, path: Path) -> bool:
         """Tell whether a file is there as it was sealed.

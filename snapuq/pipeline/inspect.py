@@ -16,9 +16,10 @@ from snapuq.core.potential import SnapSettings
 from snapuq.core.task import PropertyTask
 from snapuq.data.weights import excess_energies
 from snapuq.parallel import world
-from snapuq.pipeline.campaigning import check_campaign, plan_tasks
+from snapuq.pipeline.campaigning import check_campaign, left_lines, plan_tasks
 from snapuq.pipeline.folder import RunFolder
 from snapuq.pipeline.prepare import Prepared, energy_zero_warning, prepare
+from snapuq.pipeline.sizes import cell_warnings, cutoff_warnings
 from snapuq.progress import duration
 from snapuq.results.journal import load_results
 from snapuq.uq.crossval import CALIBRATION_MEMBERS
@@ -87,6 +88,7 @@ def dry_run(config: CampaignConfig) -> str:
                 "is narrower and misses more"
             )
         lines += _about_cost(tasks, config.output, ranks.size)
+        lines += left_lines(config, tasks, prepared.settings.elements, ranks.size)
         lines.append(f"output: {os.path.relpath(config.output)}")
         return "\n".join(lines)
 
@@ -181,7 +183,10 @@ def _describe(prepared: Prepared, config: CampaignConfig) -> list[str]:
         f"range: energies up to {excess.max():.2f} eV/atom above the lowest, forces up to {force:.1f} eV/A"
     )
     zero = energy_zero_warning(prepared)
-    lines += [f"warning: {zero}"] if zero else []
+    warnings = [zero] if zero else []
+    warnings += cutoff_warnings(dataset, settings)
+    warnings += cell_warnings(config.campaign.properties, settings, prepared.reference)
+    lines += [f"warning: {text}" for text in warnings]
     if excess.max() > HIGH_ENERGY:
         n_high = int((excess > HIGH_ENERGY).sum())
         lines.append(

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from numpy.typing import NDArray
 
-from snapuq.config import CampaignConfig
+from snapuq.config import CampaignConfig, run_identity
 from snapuq.core.dataset import Dataset, LossWeights
 from snapuq.core.potential import ReferencePair, SnapSettings
 from snapuq.data.reader import read_dataset
@@ -20,9 +20,10 @@ from snapuq.errors import InputError
 from snapuq.generate.diverse import Diversity, diverse_structures, host_crystal
 from snapuq.generate.label import label
 from snapuq.lammps.engine import LammpsEngine
-from snapuq.lammps.snapfiles import write_reference
+from snapuq.lammps.library import lammps_info
+from snapuq.lammps.snapfiles import reference_digest, write_reference
 from snapuq.lammps.templates import Workspace
-from snapuq.provenance import digest
+from snapuq.provenance import digest, versions
 
 #: Energy per atom, eV, below which no element is bound (tungsten, the most strongly bound, has -8.9).
 LOWEST_COHESIVE_ENERGY = -15.0
@@ -165,6 +166,26 @@ def _read(config: CampaignConfig) -> Dataset:
             return read_dataset(section.path, reader="fitsnap_input", data_path=section.data_path)
         return read_dataset(section.path, reader=section.reader)
     return generate_dataset(config)
+
+
+def generated_digest(config: CampaignConfig) -> str:
+    """Hash everything that decides generated data, so that they need not be made again to be known.
+
+    Parameters
+    ----------
+    config : CampaignConfig
+        The configuration.
+
+    Returns
+    -------
+    str
+        The sha256, in hexadecimal; empty where some of the data are read.
+    """
+    section = config.dataset.generate
+    if section is None or config.dataset.test.path is not None:
+        return ""
+    label = reference_digest(section.label.to_pair())
+    return digest(run_identity(config), label, dict(versions()), lammps_info()["version"])
 
 
 def generate_dataset(config: CampaignConfig) -> Dataset:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from snapuq.analysis.pointwise import load_pointwise
 from snapuq.errors import InputError
 from snapuq.pipeline.folder import RunFolder
 from snapuq.pipeline.record import read_record
-from snapuq.report.html import ReportInputs, render_report
+from snapuq.provenance import digest, versions
 from snapuq.results.table import read_results_csv, read_summary_csv
 from snapuq.uq.ensemble_file import load_ensemble
 from snapuq.uq.hypercube import HypercubePosterior
@@ -36,6 +39,9 @@ def rebuild_report(path: str | Path) -> Path:
     InputError
         When the folder holds no run that is far enough.
     """
+    # matplotlib and jinja2 take long to import, and a report that is up to date is not drawn again.
+    from snapuq.report.html import ReportInputs, render_report
+
     run = RunFolder(Path(path))
     if not run.config.is_file():
         raise InputError("holds no snapuq run", file=run.path, expected="a folder with config.yaml")
@@ -58,6 +64,49 @@ def rebuild_report(path: str | Path) -> Path:
         is_unseen=source != NONE_HELD_OUT,
         summaries=read_summary_csv(run.summary) if run.summary.is_file() else (),
         results=read_results_csv(run.results) if run.results.is_file() else (),
+        warnings=_stability_warnings(record.get("stability", {})),
         timings=record.get("timings"),
     )
-    return render_report(inputs, run.path)
+    page = render_report(inputs, run.path)
+    run.note(report=_stamp(run))
+    return page
+
+
+def is_current(run: RunFolder) -> bool:
+    """Tell whether the report shows what the folder holds, as the last call of `rebuild_report` left it.
+
+    Parameters
+    ----------
+    run : RunFolder
+        The output folder.
+
+    Returns
+    -------
+    bool
+        False when anything that it is made from has changed, or it or one of its figures has.
+    """
+    return (run.path / "report.html").is_file() and run.noted("report") == _stamp(run)
+
+
+def _stability_warnings(stability: Mapping[str, Any]) -> list[str]:
+    """What `sample` has said of unstable members; a file that someone edited may hold anything."""
+    entries = [entry for entry in stability.values() if isinstance(entry, dict)]
+    return [str(text) for entry in entries for text in entry.get("warnings") or ()]
+
+
+def _stamp(run: RunFolder) -> dict[str, Any]:
+    """What the report is made from, and what it consists of."""
+    sources = (run.config, run.posterior, run.ensemble, run.pointwise, run.results, run.summary)
+    record = read_record(run)
+    # How long it took to draw the page is not known while it is drawn.
+    timings = {k: v for k, v in record.get("timings", {}).items() if k != "report"}
+    files = [run.path / "report.html", *sorted((run.path / "figures").glob("*"))]
+    return {
+        # As text, because a file that someone edited may hold what JSON cannot.
+        "from": digest(_contents(sources), repr({**record, "timings": timings}), dict(versions())),
+        "files": _contents(files),
+    }
+
+
+def _contents(paths: Iterable[Path]) -> dict[str, str]:
+    return {p.name: sha256(p.read_bytes()).hexdigest() for p in paths if p.is_file()}

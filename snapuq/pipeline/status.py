@@ -70,6 +70,9 @@ def _head(path: Path, status: Status, is_running: bool) -> list[str]:
         f"failed   {sum(failures.values())}"
         + (f" ({', '.join(f'{n} {reason}' for reason, n in failures.most_common())})" if failures else ""),
     ]
+    if status.n_second:
+        what = "that ran into the time limit; the next run tries them once more, with twice the limit"
+        lines.append(f"again    {status.n_second} {what}")
     if not status.is_complete:
         lines.append(f"rate     {60.0 * status.rate:.3g} tasks a minute")
         left = "unknown" if status.seconds_left is None else f"about {duration(status.seconds_left)}"

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 import numpy as np
-from ase.optimize.ode import OptimizerConvergenceError, ode12r
 from numpy.typing import NDArray
 
 from snapuq.core.dataset import Structure
@@ -161,6 +160,9 @@ def _residual(forces: Array, _: Array | None = None) -> float:
 
 def _relax(chain: _Chain, fmax: float, max_steps: int) -> float:
     """Relax by either optimiser and give the largest force where the band ends."""
+    # Only workers that relax a band need ASE's optimisers, which take long to import.
+    from ase.optimize.ode import OptimizerConvergenceError, ode12r
+
     with suppress(OptimizerConvergenceError), np.errstate(divide="ignore", invalid="ignore"):
         ode12r(
             chain.forces,

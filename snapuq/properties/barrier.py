@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from snapuq.core.dataset import Structure
-from snapuq.core.engine import FMAX, Band, BandEngine, Engine, Relaxation
+from snapuq.core.engine import FMAX, Band, BandEngine, Engine, Relaxation, Saddle, SaddleEngine
 from snapuq.core.reasons import RECONFIGURED
 from snapuq.errors import InputError, SimulationError
 from snapuq.properties.band import relax_band
@@ -22,6 +22,7 @@ from snapuq.properties.base import (
     check_positive,
     quantities,
 )
+from snapuq.properties.cell_lengths import CellLength, repeated_length
 from snapuq.properties.crystals import Crystal
 from snapuq.properties.defects import DefectParams, Host, Occupation, without
 from snapuq.properties.saddle import Solver, find_saddle
@@ -164,6 +165,22 @@ class Barrier(Property):
         return {"barrier": "eV", "reverse_barrier": "eV", "negative_modes": "", "negative_modes_first": ""}
 
     @staticmethod
+    def cell_lengths(params: Params) -> tuple[CellLength, ...]:
+        """Length of the supercell.
+
+        Parameters
+        ----------
+        params : Params
+            What the user asked for.
+
+        Returns
+        -------
+        tuple of CellLength
+            One.
+        """
+        return (repeated_length(params.structure, params.supercell),)
+
+    @staticmethod
     def run(engine: Engine, params: Params, rng: np.random.Generator) -> PropertyOutput:
         """Relax both states, find the saddle between them and verify it.
 
@@ -191,15 +208,12 @@ class Barrier(Property):
         solve = _solver(engine, params)
         host = Host.of(engine, DefectParams(params.structure, params.supercell))
         first, last = _end_states(engine, host, params, rng)
-        saddle = find_saddle(
-            engine,
-            solve,
-            first.structure,
-            last.structure,
-            images=params.images,
-            fmax=params.band_fmax,
-            rng=rng,
-        )
+        ends = (first.structure, last.structure)
+
+        def search() -> Saddle:
+            return find_saddle(engine, solve, *ends, images=params.images, fmax=params.band_fmax, rng=rng)
+
+        saddle = engine.saddle(*ends, search) if isinstance(engine, SaddleEngine) else search()
         energies = (first.evaluation.energy, last.evaluation.energy)
         values = {
             "barrier": saddle.energy - energies[0],

@@ -14,6 +14,7 @@ from snapuq.core.dataset import Structure
 from snapuq.core.engine import Engine
 from snapuq.core.result import Quantity
 from snapuq.errors import InputError, SimulationError, nearest
+from snapuq.properties.cell_lengths import CellLength
 from snapuq.properties.crystals import Crystal
 from snapuq.registry import Registry
 from snapuq.units import GPA_PER_EV_A3
@@ -34,11 +35,14 @@ class PropertyOutput:
         Whether every relaxation reached its tolerance.
     reconfigured : bool
         Whether atoms left the configuration that was asked about.
+    detail : str
+        One line on what the final state is, where it was classified; few different ones, as they are counted.
     """
 
     values: Mapping[str, Quantity]
     converged: bool = True
     reconfigured: bool = False
+    detail: str = ""
 
 
 class Property(ABC):
@@ -101,6 +105,22 @@ class Property(ABC):
         Mapping
             Quantity name to unit.
         """
+
+    @staticmethod
+    def cell_lengths(params: Any) -> tuple[CellLength, ...]:
+        """Lengths of the simulation cell that the parameters set and the cutoff asks something of.
+
+        Parameters
+        ----------
+        params : Params
+            What the user asked for, with elements filled in by `bind`.
+
+        Returns
+        -------
+        tuple of CellLength
+            None for a property of the crystal's own cell.
+        """
+        return ()
 
     @staticmethod
     @abstractmethod

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
-import ase.build
 import numpy as np
 from ase.data import atomic_numbers, reference_states
 from numpy.typing import NDArray
@@ -301,6 +300,9 @@ def _wrapped(fractional: Array) -> Array:
 @lru_cache(maxsize=128)
 def _atomic_volume(element: str) -> float:
     """Volume per atom of the element in a close-packed crystal, A^3, from ASE's reference states."""
+    # Takes long to import, and a campaign that has finished does not need it.
+    import ase.build
+
     state = reference_states[atomic_numbers[element]]
     try:
         atoms = ase.build.bulk(element)

@@ -128,7 +128,9 @@ def _settled(values: Array, errors: Array, zero: float) -> bool:
     return bool(next_known and (errors[:count] <= np.abs(values[:count])).all())
 
 
-def settle(engine: Engine, structure: Structure, low: Curvatures, fmax: float) -> Evaluation | None:
+def settle(
+    engine: Engine, structure: Structure, low: Curvatures, fmax: float
+) -> tuple[Structure, Evaluation] | None:
     """Follow the forces that are left to the stationary point close by, saddle or not.
 
     Quasi-Newton steps with the curvatures that are known, and symmetric rank-one updates (SR1).
@@ -146,8 +148,8 @@ def settle(engine: Engine, structure: Structure, low: Curvatures, fmax: float) -
 
     Returns
     -------
-    Evaluation or None
-        At the stationary point; None when it is not reached, or lies further away than `REACH`.
+    tuple of Structure and Evaluation, or None
+        The stationary point; None when it is not reached, or lies further away than `REACH`.
 
     Raises
     ------
@@ -165,7 +167,7 @@ def settle(engine: Engine, structure: Structure, low: Curvatures, fmax: float) -
     found = engine.evaluate(structure)
     for _ in range(LARGEST_SETTLING):
         if np.linalg.norm(found.forces, axis=1).max() <= fmax:
-            return found
+            return Structure(structure.cell, positions.reshape(-1, 3), structure.species), found
         step = np.linalg.solve(hessian, found.forces.ravel())
         if not np.linalg.norm(positions + step - start) < REACH:
             return None

@@ -12,7 +12,14 @@ from numpy.typing import NDArray
 from snapuq.core.dataset import Structure
 from snapuq.core.engine import FMAX, SMAX, Engine, Relaxation
 from snapuq.errors import SimulationError
-from snapuq.properties.base import RelaxedCrystal, check_crystals, check_positive, relax_crystal
+from snapuq.properties.base import (
+    Property,
+    RelaxedCrystal,
+    check_crystals,
+    check_positive,
+    relax_crystal,
+)
+from snapuq.properties.cell_lengths import CellLength, repeated_length
 from snapuq.properties.crystals import Crystal
 from snapuq.properties.elastic import elastic_tensor
 from snapuq.properties.elastic_tensor import ElasticSymmetry
@@ -141,6 +148,26 @@ class RelaxedDefect:
     def values(self) -> dict[str, float]:
         """Both numbers by the name of their quantity."""
         return {name: getattr(self, name) for name in UNITS}
+
+
+class PointDefect(Property):
+    """A property of `DefectParams`."""
+
+    @staticmethod
+    def cell_lengths(params: DefectParams) -> tuple[CellLength, ...]:
+        """Length of the supercell.
+
+        Parameters
+        ----------
+        params : DefectParams
+            What the user asked for.
+
+        Returns
+        -------
+        tuple of CellLength
+            One.
+        """
+        return (repeated_length(params.structure, params.supercell),)
 
 
 #: Quantities that every point defect gives.
@@ -297,10 +324,31 @@ class Occupation:
         bool
             True if these sites are empty, all others hold one atom, and no atom has left its own.
         """
-        expected = np.ones_like(self.count)
-        expected[sorted(sites)] = 0
-        farthest = float(np.linalg.norm(self.offset, axis=1).max())
-        return bool((self.count == expected).all()) and farthest < LEFT_SITE * neighbour
+        return not self.departure(sites, neighbour)
+
+    def departure(self, sites: set[int], neighbour: float) -> str:
+        """Say what is wrong with a crystal that should be whole but for some vacancies.
+
+        Parameters
+        ----------
+        sites : set of int
+            Sites that should be empty.
+        neighbour : float
+            Nearest-neighbour distance, A.
+
+        Returns
+        -------
+        str
+            Whether other sites are empty, some are shared, or an atom is far from its own; empty when nothing
+            is wrong.
+        """
+        empty, shared = set(np.flatnonzero(self.count == 0).tolist()), int((self.count > 1).sum())
+        if shared:
+            return f"relaxed to {len(empty)} empty and {shared} shared sites"
+        if empty != sites:
+            return "a vacancy moved to another site"
+        farthest = float(np.linalg.norm(self.offset, axis=1).max()) / neighbour
+        return "" if farthest < LEFT_SITE else f"an atom moved by {farthest:.1f} neighbour distances"
 
 
 def _nearest(atom: Array, sites: Array, cell: Array) -> tuple[int, Array]:

@@ -9,13 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snapuq.core.engine import Engine
-from snapuq.properties.base import PROPERTIES, Property, PropertyOutput, quantities
+from snapuq.properties.base import PROPERTIES, PropertyOutput, quantities
 from snapuq.properties.crystals import Crystal
 from snapuq.properties.defects import (
     UNITS,
     DefectParams,
     Host,
     Occupation,
+    PointDefect,
     relax_defect,
     repeated,
     without,
@@ -28,7 +29,7 @@ _REACH = 3
 
 
 @PROPERTIES.register("divacancy")
-class Divacancy(Property):
+class Divacancy(PointDefect):
     """Two vacancies, one a neighbour of the other in a given shell.
 
     Formation energy E(N - 2) - (N - 2) e_bulk; binding energy 2 E_f(vacancy) - E_f(divacancy), with the
@@ -154,19 +155,19 @@ class Divacancy(Property):
         host = Host.of(engine, params)
         vector = shell_vector(Crystal.parse(params.structure), params.shells[0])
         pair = {0, neighbour_site(host, vector)}
-        found = []
-        reconfigured = False
-        for sites in ({0}, pair):
+        found, departures = [], []
+        for name, sites in (("vacancy", {0}), ("divacancy", pair)):
             defect = relax_defect(engine, host, without(host.perfect, sites), params)
-            occupation = Occupation.of(defect.structure, host.perfect)
-            reconfigured = reconfigured or not occupation.is_vacant_at(sites, host.neighbour)
+            departure = Occupation.of(defect.structure, host.perfect).departure(sites, host.neighbour)
+            departures += [f"{name}: {departure}"] if departure else []
             found.append(defect)
         single, double = found
         binding = 2.0 * single.formation_energy - double.formation_energy
         return PropertyOutput(
             quantities({**double.values, "binding_energy": binding}, Divacancy.outputs(params)),
             single.converged and double.converged,
-            reconfigured,
+            bool(departures),
+            ", ".join(departures),
         )
 
 

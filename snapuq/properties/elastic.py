@@ -21,7 +21,7 @@ from snapuq.properties.base import (
 )
 from snapuq.properties.crystals import Crystal
 from snapuq.properties.elastic_tensor import VOIGT, ElasticSymmetry, averages
-from snapuq.properties.identity import is_lost
+from snapuq.properties.identity import how_lost
 from snapuq.units import GPA_PER_EV_A3
 
 Array = NDArray[np.float64]
@@ -145,7 +145,8 @@ class Elastic(Property):
             "born_min_eigenvalue": float(np.linalg.eigvalsh(stiffness)[0]),
         }
         converged = tensor.converged and tensor.residual <= LARGEST_RESIDUAL
-        return PropertyOutput(quantities(values, Elastic.outputs(params)), converged, is_lost(bulk))
+        lost = how_lost(bulk)
+        return PropertyOutput(quantities(values, Elastic.outputs(params)), converged, bool(lost), lost)
 
 
 def _symmetry(crystal: Crystal) -> ElasticSymmetry:

@@ -20,7 +20,7 @@ from snapuq.properties.base import (
     relax_crystal,
 )
 from snapuq.properties.crystals import Crystal
-from snapuq.properties.identity import is_lost
+from snapuq.properties.identity import how_lost
 from snapuq.units import GPA_PER_EV_A3
 
 Array = NDArray[np.float64]
@@ -151,7 +151,10 @@ class EquationOfState(Property):
         }
         curve = zip(params.ratios, above.tolist(), strict=True)
         values |= {_curve_name(r): e for r, e in curve if r != 1.0}
-        return PropertyOutput(quantities(values, EquationOfState.outputs(params)), converged, is_lost(bulk))
+        lost = how_lost(bulk)
+        return PropertyOutput(
+            quantities(values, EquationOfState.outputs(params)), converged, bool(lost), lost
+        )
 
 
 def _near_the_minimum(ratios: Sequence[float]) -> list[int]:

@@ -22,6 +22,7 @@ from snapuq.properties.base import (
     quantities,
     relax_crystal,
 )
+from snapuq.properties.cell_lengths import CellLength, slab_lengths
 from snapuq.properties.crystals import PROTOTYPES, Crystal
 from snapuq.properties.prototypes import CENTRING
 from snapuq.properties.slabs import Index, check_index, cut_slab
@@ -240,6 +241,22 @@ class GammaLine(Property):
         if ends_in_fault(params.structure, Line.parse(params.lines[0])):
             names.insert(1, "stacking_fault_energy")
         return dict.fromkeys(names, "J/m^2")
+
+    @staticmethod
+    def cell_lengths(params: Params) -> tuple[CellLength, ...]:
+        """Lengths of the slab and of the empty space.
+
+        Parameters
+        ----------
+        params : Params
+            What the user asked for.
+
+        Returns
+        -------
+        tuple of CellLength
+            Two.
+        """
+        return slab_lengths(params.structure, params.thickness, _THICKNESS, params.vacuum)
 
     @staticmethod
     def run(engine: Engine, params: Params, rng: np.random.Generator) -> PropertyOutput:

@@ -15,8 +15,8 @@ LARGEST_SHAPE_CHANGE = 1.2
 SYMMETRIC = 0.005
 
 
-def is_lost(found: RelaxedCrystal) -> bool:
-    """Tell whether a relaxed crystal is far from its prototype.
+def how_lost(found: RelaxedCrystal) -> str:
+    """Say how a relaxed crystal left its prototype.
 
     Parameters
     ----------
@@ -25,18 +25,23 @@ def is_lost(found: RelaxedCrystal) -> bool:
 
     Returns
     -------
-    bool
-        True if c/a changed by more than `LARGEST_SHAPE_CHANGE`, an atom left its site, or the space group
-        became another, a higher one included.
+    str
+        Whether c/a changed by more than `LARGEST_SHAPE_CHANGE`, an atom left its site, or the space group
+        became another, a higher one included; empty when the crystal is the one that was asked about.
     """
     guess = found.crystal.size_guess()
     shape = (found.c / found.a) / (guess[1] / guess[0])
     start, end = found.crystal.primitive(*guess), found.primitive
     there = Structure(end.cell, start.positions @ np.linalg.inv(start.cell) @ end.cell, start.species)
-    if not 1.0 / LARGEST_SHAPE_CHANGE < shape < LARGEST_SHAPE_CHANGE or has_moved(there, end):
-        return True
+    if not 1.0 / LARGEST_SHAPE_CHANGE < shape < LARGEST_SHAPE_CHANGE:
+        return f"c/a is {found.c / found.a:.2f}, that of {found.crystal.prototype} {guess[1] / guess[0]:.2f}"
+    if has_moved(there, end):
+        return "an atom left its site"
     # That of the start, not of the prototype: one element on all sites of a compound has a higher one.
-    return symmetry_of(end) != symmetry_of(start)
+    (before, cells), (after, cells_after) = symmetry_of(start), symmetry_of(end)
+    if before != after:
+        return f"relaxed to space group {after}, not {before}"
+    return "" if cells == cells_after else f"relaxed to a primitive cell of {cells_after} atoms, not {cells}"
 
 
 def symmetry_of(structure: Structure) -> tuple[int, int]:

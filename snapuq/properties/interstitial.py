@@ -9,17 +9,17 @@ import numpy as np
 
 from snapuq.core.engine import Engine
 from snapuq.errors import nearest
-from snapuq.properties.base import PROPERTIES, Property, PropertyOutput, quantities
+from snapuq.properties.base import PROPERTIES, PropertyOutput, quantities
 from snapuq.properties.crystals import Crystal
-from snapuq.properties.defects import UNITS, DefectParams, Host, relax_defect
-from snapuq.properties.interstitial_sites import SITES, classify, perturb, place, same_family
+from snapuq.properties.defects import UNITS, DefectParams, Host, PointDefect, relax_defect
+from snapuq.properties.interstitial_sites import OTHER, SITES, classify, perturb, place, same_family, unlike
 
 #: Largest force, eV/A, at which the symmetric start counts as settled.
 SETTLED = 0.02
 
 
 @PROPERTIES.register("interstitial")
-class Interstitial(Property):
+class Interstitial(PointDefect):
     """E(N + 1) - (N + 1) e_bulk of an extra atom at the potential's own lattice, and the relaxation volume.
 
     The symmetric site is relaxed roughly, then its atoms are displaced at random, so that the final
@@ -157,4 +157,5 @@ class Interstitial(Property):
             quantities(found.values, UNITS),
             found.converged,
             not same_family(crystal, kind, params.kinds[0]),
+            f"relaxed to {kind if kind != OTHER else unlike(found.structure, host, crystal)}",
         )

@@ -232,16 +232,47 @@ def classify(structure: Structure, host: Host, crystal: str) -> str:
         A kind of `SITES`, or `OTHER` when the two atoms of one site are like none of them, or when more
         than one site is not held by one atom.
     """
+    deviations = _deviations(Occupation.of(structure, host.perfect), host, crystal)
+    best = min(deviations, key=deviations.__getitem__, default=OTHER)
+    return best if deviations.get(best, np.inf) < ALIKE * host.neighbour else OTHER
+
+
+def unlike(structure: Structure, host: Host, crystal: str) -> str:
+    """Describe a self-interstitial that `classify` has no name for.
+
+    Parameters
+    ----------
+    structure : Structure
+        One atom more than the perfect crystal.
+    host : Host
+        The perfect crystal.
+    crystal : str
+        ``bcc``, ``fcc`` or ``hcp``.
+
+    Returns
+    -------
+    str
+        The kind that it is least unlike, or how many sites are not held by one atom.
+    """
     occupation = Occupation.of(structure, host.perfect)
+    deviations = _deviations(occupation, host, crystal)
+    if deviations:
+        return f"none of the kinds, nearest to {min(deviations, key=deviations.__getitem__)}"
+    n_empty, n_shared = int((occupation.count == 0).sum()), int((occupation.count > 1).sum())
+    return f"{n_empty} empty and {n_shared} shared sites"
+
+
+def _deviations(occupation: Occupation, host: Host, crystal: str) -> dict[str, float]:
+    """Distance from each kind, A; empty when more than one site is not held by one atom."""
     shared = np.flatnonzero(occupation.count > 1)
     if len(shared) != 1 or occupation.count.min() == 0:
-        return OTHER
+        return {}
     pair = occupation.offset[occupation.site == shared[0]]
     operations = site_group(crystal)
     # The second atom of hcp has the surroundings of the first, inverted.
     if crystal == "hcp" and shared[0] % len(host.unit) == 1:
         operations = -operations
-    deviations = {
+    return {
         kind: min(
             _deviation(pair, site.split, np.array(vector) @ host.unit.cell @ operation)
             for vector in site.vectors
@@ -249,8 +280,6 @@ def classify(structure: Structure, host: Host, crystal: str) -> str:
         )
         for kind, site in SITES[crystal].items()
     }
-    best = min(deviations, key=deviations.__getitem__)
-    return best if deviations[best] < ALIKE * host.neighbour else OTHER
 
 
 def _deviation(pair: Array, split: bool, vector: Array) -> float:

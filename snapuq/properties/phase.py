@@ -20,7 +20,7 @@ from snapuq.properties.base import (
     relax_crystal,
 )
 from snapuq.properties.crystals import Crystal, System
-from snapuq.properties.identity import is_lost
+from snapuq.properties.identity import how_lost
 
 #: Start of a relaxation without symmetry: standard deviations of the strain, and of the displacements
 #: relative to the distance between neighbours.
@@ -174,7 +174,8 @@ class Phase(Property):
         if len(params.structures) > 1:
             ground = relax_crystal(engine, params.structures[0])
             values[f"energy_above_{ground.crystal.prototype}"] = found.energy - ground.energy
-        return PropertyOutput(quantities(values, Phase.outputs(params)), converged, is_lost(found))
+        lost = how_lost(found)
+        return PropertyOutput(quantities(values, Phase.outputs(params)), converged, bool(lost), lost)
 
 
 def _lattice(found: RelaxedCrystal) -> dict[str, float]:

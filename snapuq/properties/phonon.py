@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
+from snapuq.core.dataset import Structure
 from snapuq.core.engine import Engine
 from snapuq.properties.base import (
     PROPERTIES,
@@ -18,18 +20,17 @@ from snapuq.properties.base import (
     quantities,
     relax_crystal,
 )
+from snapuq.properties.brillouin import BrillouinZone, PathPoint, WaveVectors, brillouin_zone
+from snapuq.properties.cell_lengths import CellLength, spanned_length
 from snapuq.properties.crystals import Crystal
-from snapuq.properties.phonon_bands import (
-    BrillouinZone,
-    HarmonicCrystal,
-    brillouin_zone,
+from snapuq.properties.harmonic_thermodynamics import (
     free_energy,
-    harmonic_crystal,
     heat_capacity,
     quantile,
-    supercell_matrix,
     zero_point_energy,
 )
+from snapuq.properties.lattice_dynamics import harmonic_crystal
+from snapuq.properties.supercell import Supercell, build_supercell, supercell_matrix
 
 Array = NDArray[np.float64]
 
@@ -46,12 +47,16 @@ class Phonon(Property):
     """Harmonic phonons at the potential's own zero-pressure volume, by finite displacements.
 
     Imaginary frequencies are given as negative numbers. Branches are numbered from the lowest frequency at
-    each wave vector. Masses are phonopy's, natural abundance.
+    each wave vector. Masses are phonopy's, natural abundance. What depends on the crystal alone (symmetry,
+    displacements, wave vectors and their phases) is found in the first run and used again by those that
+    follow.
 
     References
     ----------
     Togo et al., J. Phys.: Condens. Matter 35, 353001 (2023), doi:10.1088/1361-648X/acd831.
     """
+
+    version = 2
 
     @dataclass(frozen=True)
     class Params:
@@ -67,7 +72,8 @@ class Phonon(Property):
             (quadratic SNAP), where 12.6 A is up to 0.05 THz off. Waves that fit into the supercell do not
             depend on its size.
         displacement : float
-            Of one atom, both signs, A.
+            Of one atom, both signs, A, at the first guess of the size; it scales with the cell, so that it is
+            the same for all potentials in fractional coordinates.
         path_points : int
             About so many points on the path.
         temperatures : tuple of float
@@ -131,18 +137,23 @@ class Phonon(Property):
         Mapping
             Quantity name to unit.
         """
-        zone = brillouin_zone(params.structure)
-        units = {f"f_{name}_{k + 1}": "THz" for name, k in _special_modes(zone)}
-        units |= dict.fromkeys(("lowest_frequency", "highest_frequency"), "THz")
-        units |= {"n_imaginary": "", "zero_point_energy": "eV/atom"}
-        for t in params.temperatures:
-            units |= {f"free_energy_{t:g}K": "eV/atom", f"heat_capacity_{t:g}K": "k_B/atom"}
-        units |= {f"curve_dos_{level:.2f}": "THz" for level in DOS_LEVELS}
-        for point in zone.path(params.path_points):
-            units |= {
-                f"curve_band_{point.x:.4f}_{point.where}_{k + 1}": "THz" for k in range(3 * zone.n_atoms)
-            }
-        return units
+        return dict(_units(params))
+
+    @staticmethod
+    def cell_lengths(params: Params) -> tuple[CellLength, ...]:
+        """Length of the supercell.
+
+        Parameters
+        ----------
+        params : Params
+            What the user asked for.
+
+        Returns
+        -------
+        tuple of CellLength
+            One.
+        """
+        return (spanned_length(params.structure, params.supercell_length),)
 
     @staticmethod
     def run(engine: Engine, params: Params, rng: np.random.Generator) -> PropertyOutput:
@@ -163,28 +174,79 @@ class Phonon(Property):
             The quantities of `outputs`; not converged when the sum rule is violated by more than `SUM_RULE`.
         """
         bulk = relax_crystal(engine, params.structure)
-        zone = brillouin_zone(params.structure)
-        matrix = supercell_matrix(bulk.crystal, params.supercell_length)
-        crystal = harmonic_crystal(engine, bulk.primitive, matrix, zone, params.displacement)
-        path = zone.path(params.path_points)
-        bands = crystal.frequencies([point.q for point in path])
-        mesh = crystal.frequencies(zone.mesh(bulk.crystal.size_guess()[0]))
-        fitting = _without_acoustic(crystal.frequencies(crystal.commensurate()), at=0)
-        values = _special_frequencies(zone, crystal)
-        extremes = np.concatenate([bands[bands != 0.0], mesh.ravel(), fitting])
+        plan = _plan(params)
+        if not plan.supercell.has_symmetry_of(bulk.primitive):
+            plan = _plan_at(params, bulk.primitive)
+        crystal = harmonic_crystal(engine, bulk.primitive, plan.supercell)
+        bands, special, fitting, mesh = np.split(crystal.frequencies(plan.q), plan.ends)
+        first, others = _without_acoustic(fitting[0]), fitting[1:]
+        extremes = np.concatenate([bands[bands != 0.0], mesh.ravel(), first, others.ravel()])
+        imaginary = (others < -IMAGINARY).sum(axis=1) @ plan.fitting.weights[1:] + (first < -IMAGINARY).sum()
+        values = _special_frequencies(plan.zone, special)
         values |= {
             "lowest_frequency": float(extremes.min()),
             "highest_frequency": float(extremes.max()),
-            "n_imaginary": float((fitting < -IMAGINARY).sum()),
+            "n_imaginary": float(imaginary),
         }
-        values |= _thermodynamics(mesh, params.temperatures, zone.n_atoms)
-        for level, found in zip(DOS_LEVELS, quantile(mesh, DOS_LEVELS), strict=True):
-            values[f"curve_dos_{level:.2f}"] = float(found)
-        for point, row in zip(path, bands, strict=True):
-            for k, frequency in enumerate(row):
-                values[f"curve_band_{point.x:.4f}_{point.where}_{k + 1}"] = float(frequency)
+        values |= _thermodynamics(mesh, plan.mesh.weights, params.temperatures, plan.zone.n_atoms)
+        shares = quantile(mesh, plan.mesh.weights, DOS_LEVELS)
+        values |= dict(zip((f"curve_dos_{level:.2f}" for level in DOS_LEVELS), shares.tolist(), strict=True))
+        values |= dict(zip(_band_names(plan.path, plan.zone), bands.ravel().tolist(), strict=True))
         converged = crystal.residual <= SUM_RULE * crystal.stiffness
-        return PropertyOutput(quantities(values, Phonon.outputs(params)), converged)
+        return PropertyOutput(quantities(values, _units(params)), converged)
+
+
+@dataclass(frozen=True, eq=False)
+class _Plan:
+    """What all potentials share: the supercell, and the wave vectors of which frequencies are wanted."""
+
+    zone: BrillouinZone
+    supercell: Supercell
+    path: tuple[PathPoint, ...]
+    fitting: WaveVectors
+    mesh: WaveVectors
+    #: All of them: path, special points, waves that fit into the supercell, mesh; `ends` is where to split.
+    q: Array
+    ends: tuple[int, ...]
+
+
+@lru_cache(maxsize=4)
+def _plan(params: Phonon.Params) -> _Plan:
+    crystal = Crystal.parse(params.structure)
+    return _plan_at(params, crystal.primitive(*crystal.size_guess()))
+
+
+def _plan_at(params: Phonon.Params, unit: Structure) -> _Plan:
+    """Plan for the symmetry that a cell has, the first guess or one that lost symmetry."""
+    crystal = Crystal.parse(params.structure)
+    zone = brillouin_zone(params.structure)
+    a, c = crystal.size_guess()
+    scale = (unit.volume / crystal.primitive(a, c).volume) ** (1.0 / 3.0)
+    matrix = supercell_matrix(crystal, params.supercell_length)
+    supercell = build_supercell(unit, matrix, zone, scale * params.displacement)
+    path = zone.path(params.path_points)
+    fitting, mesh = supercell.commensurate(), zone.mesh(a, supercell.point_group())
+    parts = [np.array([point.q for point in path]), np.array(list(zone.special.values())), fitting.q, mesh.q]
+    ends = np.cumsum([len(part) for part in parts[:-1]])
+    return _Plan(zone, supercell, path, fitting, mesh, np.concatenate(parts), tuple(ends.tolist()))
+
+
+@lru_cache(maxsize=64)
+def _units(params: Phonon.Params) -> Mapping[str, str]:
+    zone = brillouin_zone(params.structure)
+    units = {f"f_{name}_{k + 1}": "THz" for name, k in _special_modes(zone)}
+    units |= dict.fromkeys(("lowest_frequency", "highest_frequency"), "THz")
+    units |= {"n_imaginary": "", "zero_point_energy": "eV/atom"}
+    for t in params.temperatures:
+        units |= {f"free_energy_{t:g}K": "eV/atom", f"heat_capacity_{t:g}K": "k_B/atom"}
+    units |= {f"curve_dos_{level:.2f}": "THz" for level in DOS_LEVELS}
+    return units | dict.fromkeys(_band_names(zone.path(params.path_points), zone), "THz")
+
+
+def _band_names(path: tuple[PathPoint, ...], zone: BrillouinZone) -> Iterator[str]:
+    for point in path:
+        for k in range(3 * zone.n_atoms):
+            yield f"curve_band_{point.x:.4f}_{point.where}_{k + 1}"
 
 
 def _special_modes(zone: BrillouinZone) -> Iterator[tuple[str, int]]:
@@ -194,23 +256,24 @@ def _special_modes(zone: BrillouinZone) -> Iterator[tuple[str, int]]:
             yield name, k
 
 
-def _special_frequencies(zone: BrillouinZone, crystal: HarmonicCrystal) -> dict[str, float]:
-    found = dict(zip(zone.special, crystal.frequencies(list(zone.special.values())), strict=True))
+def _special_frequencies(zone: BrillouinZone, frequencies: Array) -> dict[str, float]:
+    found = dict(zip(zone.special, frequencies, strict=True))
     for name, q in zone.special.items():
         if not any(q):
-            found[name] = np.concatenate([np.zeros(3), _without_acoustic(found[name][None], at=0)])
+            found[name] = np.concatenate([np.zeros(3), _without_acoustic(found[name])])
     return {f"f_{name}_{k + 1}": float(found[name][k]) for name, k in _special_modes(zone)}
 
 
-def _without_acoustic(frequencies: Array, at: int) -> Array:
-    """Flatten, without the three zeros of the zone centre, which is row `at`; the rest stays in order."""
-    acoustic = np.argsort(np.abs(frequencies[at]), kind="stable")[:3]
-    return np.concatenate([np.delete(frequencies[at], acoustic), np.delete(frequencies, at, axis=0).ravel()])
+def _without_acoustic(frequencies: Array) -> Array:
+    """Leave the three zeros of the zone centre out; the rest stays in order."""
+    return np.delete(frequencies, np.argsort(np.abs(frequencies), kind="stable")[:3])
 
 
-def _thermodynamics(mesh: Array, temperatures: tuple[float, ...], n_atoms: int) -> dict[str, float]:
-    values = {"zero_point_energy": zero_point_energy(mesh) / n_atoms}
+def _thermodynamics(
+    mesh: Array, weights: NDArray[np.int64], temperatures: tuple[float, ...], n_atoms: int
+) -> dict[str, float]:
+    values = {"zero_point_energy": zero_point_energy(mesh, weights) / n_atoms}
     for t in temperatures:
-        values[f"free_energy_{t:g}K"] = free_energy(mesh, t) / n_atoms
-        values[f"heat_capacity_{t:g}K"] = heat_capacity(mesh, t) / n_atoms
+        values[f"free_energy_{t:g}K"] = free_energy(mesh, weights, t) / n_atoms
+        values[f"heat_capacity_{t:g}K"] = heat_capacity(mesh, weights, t) / n_atoms
     return values

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snapuq.core.dataset import Structure
-from snapuq.core.engine import FMAX, Band, Engine
+from snapuq.core.engine import FMAX, Band, Engine, Saddle
 from snapuq.errors import SimulationError
 from snapuq.properties.band import straight_band
 from snapuq.properties.curvature import lowest_curvatures, settle
@@ -26,28 +26,6 @@ SMALLEST_OVERLAP = 0.1
 PUSH = 0.25
 #: Distance, A, all atoms together, below which two relaxed states are the same.
 SAME_STATE = 0.1
-
-
-@dataclass(frozen=True)
-class Saddle:
-    """The highest point of the path.
-
-    Parameters
-    ----------
-    energy : float
-        eV.
-    negative : int
-        Number of negative modes found there.
-    converged : bool
-        Whether the band that found it, and all others, met the tolerance.
-    first_negative : int
-        Number of negative modes where the first band came to rest.
-    """
-
-    energy: float
-    negative: int
-    converged: bool
-    first_negative: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,15 +85,15 @@ def find_saddle(
     """
     waiting = [straight_band(first, last, images)]
     found: list[_Top] = []
-    seen: list[int] = []
+    seen: list[_Top] = []
     converged = True
     while waiting:
         if len(seen) == LARGEST_SEARCH:
-            counts = ", ".join(map(str, seen))
+            counts = ", ".join(str(top.negative) for top in seen)
             raise SimulationError("no_saddle", f"bands ended at points with {counts} negative modes")
         band = solve(waiting.pop())
         top = _look(engine, band, rng)
-        seen.append(top.negative)
+        seen.append(top)
         if top.is_saddle or band.residual > fmax:
             converged = converged and band.residual <= fmax
             found.append(top)
@@ -128,7 +106,14 @@ def find_saddle(
         else:
             waiting.append(_pushed(band, top.escape, rng))
     highest = max(found, key=lambda top: top.energy)
-    return Saddle(highest.energy, highest.negative, converged, seen[0])
+    return Saddle(
+        highest.energy,
+        highest.negative,
+        converged,
+        seen[0].negative,
+        highest.structure,
+        seen[0].structure,
+    )
 
 
 def _look(engine: Engine, band: Band, rng: np.random.Generator) -> _Top:
@@ -142,8 +127,10 @@ def _look(engine: Engine, band: Band, rng: np.random.Generator) -> _Top:
     escape = low.modes[odd] if low.negative else rng.standard_normal(along.shape)
     is_saddle = low.negative == 1 and bool(overlaps[0] >= SMALLEST_OVERLAP)
     settled = settle(engine, band.images[k], low, FMAX) if is_saddle else None
-    energy = energies[k - 1] if settled is None else settled.energy
-    return _Top(energy, low.negative, is_saddle, band.images[k], escape)
+    structure, energy = band.images[k], energies[k - 1]
+    if settled is not None:
+        structure, energy = settled[0], settled[1].energy
+    return _Top(energy, low.negative, is_saddle, structure, escape)
 
 
 def _is_new(state: Structure, band: Band) -> bool:

@@ -88,8 +88,9 @@ def cut_slab(crystal: RelaxedCrystal, miller: Index, thickness: float, vacuum: f
     positions = positions - cut * spacing * normal + 0.5 * vacuum * normal
     cell = np.array([u, v, (periods * spacing + vacuum) * normal])
     inside = positions @ np.linalg.inv(cell)
-    # Only within the plane: nothing crosses the empty space.
-    positions -= np.floor(inside[:, :2]) @ cell[:2]
+    # Only within the plane: nothing crosses the empty space. An atom at the edge stays, whatever its round-
+    # off.
+    positions -= np.floor(inside[:, :2] + 1.0e-9) @ cell[:2]
     structure = Structure(cell, positions, primitive.species * periods)
     return Slab(structure, float(np.linalg.norm(np.cross(u, v))), steps >= periods // 2)
 

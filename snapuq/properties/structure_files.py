@@ -10,12 +10,10 @@ import re
 import warnings
 from pathlib import Path
 
-import ase.io
 import numpy as np
 import spglib
 from ase import Atoms
 from ase.data import atomic_numbers
-from ase.io.formats import UnknownFileTypeError, filetype
 
 from snapuq.properties.prototypes import Prototype, one_per_lattice_point
 
@@ -78,6 +76,10 @@ def _round_angle(angle: float) -> float:
 
 
 def _read(path: Path) -> Atoms:
+    # Most campaigns read no such file, and importing all of ASE's formats takes long.
+    import ase.io
+    from ase.io.formats import UnknownFileTypeError, filetype
+
     if not path.is_file():
         raise ValueError(f"no such file: {path}")
     try:

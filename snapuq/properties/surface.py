@@ -19,6 +19,7 @@ from snapuq.properties.base import (
     quantities,
     relax_crystal,
 )
+from snapuq.properties.cell_lengths import CellLength, slab_lengths
 from snapuq.properties.crystals import Crystal, System
 from snapuq.properties.slabs import Index, check_index, cut_slab
 
@@ -135,6 +136,22 @@ class Surface(Property):
             Quantity name to unit.
         """
         return {"surface_energy": "J/m^2"}
+
+    @staticmethod
+    def cell_lengths(params: Params) -> tuple[CellLength, ...]:
+        """Lengths of the slab and of the empty space.
+
+        Parameters
+        ----------
+        params : Params
+            What the user asked for.
+
+        Returns
+        -------
+        tuple of CellLength
+            Two.
+        """
+        return slab_lengths(params.structure, params.thickness, _THICKNESS, params.vacuum)
 
     @staticmethod
     def run(engine: Engine, params: Params, rng: np.random.Generator) -> PropertyOutput:

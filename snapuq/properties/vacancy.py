@@ -8,13 +8,21 @@ from dataclasses import dataclass
 import numpy as np
 
 from snapuq.core.engine import Engine
-from snapuq.properties.base import PROPERTIES, Property, PropertyOutput, quantities
+from snapuq.properties.base import PROPERTIES, PropertyOutput, quantities
 from snapuq.properties.crystals import Crystal
-from snapuq.properties.defects import UNITS, DefectParams, Host, Occupation, relax_defect, without
+from snapuq.properties.defects import (
+    UNITS,
+    DefectParams,
+    Host,
+    Occupation,
+    PointDefect,
+    relax_defect,
+    without,
+)
 
 
 @PROPERTIES.register("vacancy")
-class Vacancy(Property):
+class Vacancy(PointDefect):
     """E(N - 1) - (N - 1) e_bulk in a supercell at the potential's own lattice, and the relaxation volume.
 
     Notes
@@ -99,9 +107,5 @@ class Vacancy(Property):
         """
         host = Host.of(engine, params)
         found = relax_defect(engine, host, without(host.perfect, {0}), params)
-        occupation = Occupation.of(found.structure, host.perfect)
-        return PropertyOutput(
-            quantities(found.values, UNITS),
-            found.converged,
-            not occupation.is_vacant_at({0}, host.neighbour),
-        )
+        departure = Occupation.of(found.structure, host.perfect).departure({0}, host.neighbour)
+        return PropertyOutput(quantities(found.values, UNITS), found.converged, bool(departure), departure)

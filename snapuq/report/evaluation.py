@@ -9,8 +9,12 @@ from typing import Any
 from snapuq.analysis.calibration import PointwiseMetrics, extrapolating_groups, metrics
 from snapuq.analysis.dominance import dominance
 from snapuq.analysis.expectation import Comparison, compare
+from snapuq.core.design import RowKind
 from snapuq.core.pointwise import PointwiseTable
 from snapuq.report.text import KINDS, MISSING, number, percent, percent_range
+
+#: A fit that explains less of the variance of energies or forces is poor, whatever its error bars.
+LEAST_R_SQUARED = 0.5
 
 _NAMED_EXTRAPOLATION = (
     "test group '{group}' lies beyond the training data in {share} of its configurations: "
@@ -37,8 +41,8 @@ def evaluation_lines(
     list of str
         One line per kind of rows, then warnings.
     """
-    lines = []
-    for c in compare(calibration, metrics(table), n_members):
+    lines, overall = [], metrics(table)
+    for c, m in zip(compare(calibration, overall, n_members), overall, strict=True):
         if c.found is None:
             continue
         expected = ""
@@ -48,8 +52,65 @@ def evaluation_lines(
             expected = f" (expected {percent(c.expected)}{more})"
         ratio = "" if c.found_ratio is None else f", |error|/std {number(c.found_ratio, 2)}"
         name = KINDS[c.kind].name.lower()
-        lines.append(f"{name}: {percent(c.found)} outside the envelope{expected}{ratio}")
-    return lines + [f"warning: {text}" for text in extrapolation_warnings(table)]
+        lines.append(f"{name}: {accuracy(m)}; {percent(c.found)} outside the envelope{expected}{ratio}")
+    told = [*poor_fit_warnings(overall), *extrapolation_warnings(table)]
+    return lines + [f"warning: {text}" for text in told]
+
+
+def accuracy(m: PointwiseMetrics) -> str:
+    """Root mean square error and R^2 of the MLE as text.
+
+    Parameters
+    ----------
+    m : PointwiseMetrics
+        Of one kind of rows.
+
+    Returns
+    -------
+    str
+        For example ``RMSE 12 meV/atom, R^2 0.998``.
+    """
+    style = KINDS[m.kind]
+    rmse = MISSING if m.rmse is None else f"{number(m.rmse * style.scale)} {style.unit}"
+    return f"RMSE {rmse}, R^2 {MISSING if m.r_squared is None else f'{m.r_squared:.3f}'}"
+
+
+def is_poor_fit(m: PointwiseMetrics) -> bool:
+    """Tell whether the MLE explains too little of the energies or forces.
+
+    Parameters
+    ----------
+    m : PointwiseMetrics
+        Of one kind of rows; stresses are fitted too rarely to be judged.
+
+    Returns
+    -------
+    bool
+        True if R^2 is below `LEAST_R_SQUARED`.
+    """
+    is_judged = m.kind in (RowKind.ENERGY, RowKind.FORCE)
+    return is_judged and m.r_squared is not None and m.r_squared < LEAST_R_SQUARED
+
+
+def poor_fit_warnings(overall: Sequence[PointwiseMetrics]) -> list[str]:
+    """Name the kinds of rows that the MLE does not describe.
+
+    Parameters
+    ----------
+    overall : sequence of PointwiseMetrics
+        One per kind.
+
+    Returns
+    -------
+    list of str
+        One sentence each.
+    """
+    return [
+        f"{KINDS[m.kind].name.lower()}: {accuracy(m)}; the error bars describe a poor fit: look at the units "
+        "and signs of the data, the weights and the potential"
+        for m in overall
+        if is_poor_fit(m)
+    ]
 
 
 def extrapolation_warnings(table: PointwiseTable) -> list[str]:

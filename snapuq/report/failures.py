@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,8 @@ from snapuq.report.text import MISSING, member_ranges
 NO_VALUE, FLAGGED = "no value", "flagged"
 # Of a longer list of members, the table shows so many runs of numbers.
 _MOST_RUNS = 12
+# And so many different details.
+_MOST_DETAILS = 4
 
 
 @dataclass(frozen=True)
@@ -29,8 +32,9 @@ class FailureRow:
         Machine-readable reason.
     meaning : str
         It in one sentence; a dash for a reason that is not in `snapuq.core.reasons`.
-    example : str
-        Detail of the first member.
+    details : str
+        What is known of the members: details that several share, most frequent first, with their numbers; the
+        first member's where none is shared.
     count : int
         How many.
     members : str
@@ -41,7 +45,7 @@ class FailureRow:
     outcome: str
     reason: str
     meaning: str
-    example: str
+    details: str
     count: int
     members: str
 
@@ -64,12 +68,12 @@ def failure_rows(
         In order of first appearance.
     """
     found: dict[tuple[str, str, str], list[int]] = {}
-    example: dict[tuple[str, str, str], str] = {}
+    details: dict[tuple[str, str, str], list[str]] = {}
     for result in results:
         for outcome, reason, detail in _outcomes(result):
             key = (result.label, outcome, reason)
             found.setdefault(key, []).append(result.member)
-            example.setdefault(key, detail)
+            details.setdefault(key, []).append(detail)
     covered = {r.label for r in results}
     for summary in summaries:
         if summary.label not in covered:
@@ -81,7 +85,7 @@ def failure_rows(
         FailureRow(
             *key,
             REASONS.get(key[2], MISSING),
-            example.get(key, ""),
+            _counted(details.get(key, [])),
             len(set(members)),
             _first_members(members),
         )
@@ -114,6 +118,16 @@ def _outcomes(result: PropertyResult) -> Iterable[tuple[str, str, str]]:
         yield FLAGGED, NOT_CONVERGED, result.detail
     if result.reconfigured:
         yield FLAGGED, RECONFIGURED, result.detail
+
+
+def _counted(details: Sequence[str]) -> str:
+    known = Counter(text for text in details if text).most_common()
+    shared = [(text, n) for text, n in known if n > 1]
+    if not shared:
+        return f"first: {known[0][0]}" if known else ""
+    rest = len(details) - sum(n for _, n in shared[:_MOST_DETAILS])
+    told = [f"{text} ({n})" for text, n in shared[:_MOST_DETAILS]]
+    return ", ".join(told + ([f"others ({rest})"] if rest else []))
 
 
 def _first_members(members: Sequence[int]) -> str:

@@ -24,7 +24,15 @@ from snapuq.core.design import RowKind
 from snapuq.core.pointwise import PointwiseTable
 from snapuq.core.result import PropertyResult, PropertySummary
 from snapuq.provenance import write_text
-from snapuq.report.evaluation import agreement, comparison_rows, dominance_tables, extrapolation_warnings
+from snapuq.report.evaluation import (
+    accuracy,
+    agreement,
+    comparison_rows,
+    dominance_tables,
+    extrapolation_warnings,
+    is_poor_fit,
+    poor_fit_warnings,
+)
 from snapuq.report.failures import failure_rows, is_flagged
 from snapuq.report.figures import Drawing, pointwise_drawings
 from snapuq.report.fit_tables import calibrated_kinds, fit_rows, further_rows, group_rows, member_rows
@@ -120,6 +128,7 @@ def render_report(inputs: ReportInputs, folder: str | Path) -> Path:
     comparisons = compare(calibration, unseen, inputs.n_members)
     failed, told = failure_warnings(inputs.summaries), inputs.diagnostics.get("warnings", ())
     beyond = extrapolation_warnings(table) if table is not None else []
+    poor = poor_fit_warnings(overall)
     with styled():
         property_figures = [_embedded(d, folder) for d in property_drawings(inputs.summaries)]
         drawings = pointwise_drawings(table) if table is not None else ()
@@ -129,7 +138,7 @@ def render_report(inputs: ReportInputs, folder: str | Path) -> Path:
     )
     html = environment.get_template("report.html.j2").render(
         inputs=inputs,
-        warnings=list(dict.fromkeys([*inputs.warnings, *failed, *told, *beyond])),
+        warnings=list(dict.fromkeys([*poor, *inputs.warnings, *failed, *told, *beyond])),
         verdict=list(verdict(inputs, scores, overall, comparisons)),
         scores=scores,
         curve_scores=curve_scores,
@@ -236,9 +245,13 @@ def verdict(
             text += f"; the median error bar (std) is {percent(scores.median_relative_std)} of the value"
         yield level, text + "."
     yield from _campaign_verdict(inputs)
+    overall = [m for m in overall if m.violation is not None]
+    is_poor = any(map(is_poor_fit, overall))
+    if overall:
+        parts = "; ".join(f"{KINDS[m.kind].name.lower()}: {accuracy(m)}" for m in overall)
+        text = f"Fit: {parts.replace('R^2', 'R²')}"
+        yield ("bad", f"{text}; the error bars describe a poor fit.") if is_poor else ("good", f"{text}.")
     for m in overall:
-        if m.violation is None:
-            continue
         level, words = _calibration_words(m)
         yield (
             level,
@@ -247,7 +260,7 @@ def verdict(
             f"({GAUSSIAN_RATIO:.2f} when calibrated); {words}.",
         )
     told = agreement(comparisons)
-    if told is not None:
+    if told is not None and not (is_poor and told[0] == "good"):
         yield told
 
 
@@ -294,6 +307,8 @@ def _calibration_words(m: PointwiseMetrics) -> tuple[str, str]:
     ratio = m.error_over_std
     if ratio is None:
         return "bad", "the members do not differ"
+    if is_poor_fit(m):
+        return "bad", "they describe a poor fit"
     if ratio > 1.3:
         return "bad", "the error bars are too narrow"
     if m.violation_low is not None and m.violation_low > _EXPECTED_VIOLATION:

@@ -224,6 +224,12 @@ class MetricRow:
 _METRICS = (
     ("Values compared", "count", "count", "Energies per atom, single force and stress components."),
     ("Root mean square error", "rmse", "unit", "Typical error of the MLE; large errors weigh most."),
+    (
+        "R²",
+        "r_squared",
+        "plain",
+        "Share of the variance of the ab initio values that the MLE explains; 1 is perfect, 0 no fit at all.",
+    ),
     ("Mean |error|", "mae", "unit", "Average distance of the MLE from the ab initio value."),
     ("Mean std", "mean_std", "unit", "Average spread of the members about their mean."),
     (
@@ -315,6 +321,7 @@ def _metric_text(row: PointwiseMetrics, field: str, form: str) -> str:
 
 _CSV_SCALED = ("rmse", "mae", "mean_std")
 _CSV_PLAIN = (
+    "r_squared",
     "error_over_std",
     "n_violations",
     "violation",

@@ -195,6 +195,8 @@ def result_to_plain(result: PropertyResult) -> dict[str, Any]:
         "detail": result.detail,
         "attempt": result.attempt,
         "fmax": result.fmax,
+        "propagation": result.propagation,
+        "fallbacks": result.fallbacks,
         "evaluations": result.evaluations,
     }
 

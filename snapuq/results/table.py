@@ -276,40 +276,49 @@ def read_reference_csv(path: Path) -> dict[tuple[str, str], Quantity]:
     InputError
         When a column is missing, a number cannot be read, or a quantity is given twice.
     """
-    values: dict[tuple[str, str], Quantity] = {}
+    return {key: quantity for _, key, quantity in _reference_rows(path)}
+
+
+def _reference_rows(path: Path) -> list[tuple[int, tuple[str, str], Quantity]]:
+    """Line, key and value of each true value."""
+    rows: list[tuple[int, tuple[str, str], Quantity]] = []
+    known: set[tuple[str, str]] = set()
     for line, row in _read(path, ("property", "quantity", "value", "unit")):
         key = (row["property"].strip(), row["quantity"].strip())
-        if key in values:
+        if key in known:
             raise InputError("given twice", file=path, line=line, key=" ".join(key))
         with _Row(path, line):
-            values[key] = Quantity(float(row["value"]), row["unit"].strip())
-        if not np.isfinite(values[key].value):
+            quantity = Quantity(float(row["value"]), row["unit"].strip())
+        if not np.isfinite(quantity.value):
             raise InputError("not a finite number", file=path, line=line, found=row["value"])
-    return values
+        known.add(key)
+        rows.append((line, key, quantity))
+    return rows
 
 
-def check_reference(reference: Reference, outputs: Mapping[tuple[str, str], str]) -> None:
+def check_reference(path: Path, outputs: Mapping[tuple[str, str], str]) -> None:
     """Check, before a campaign, that true values belong to its quantities.
 
     Parameters
     ----------
-    reference : Mapping
-        What `read_reference_csv` gave.
+    path : Path
+        Table of true values; see `read_reference_csv`.
     outputs : Mapping
         (property label, quantity) to unit, of the campaign; see `snapuq.campaign.plan.planned_outputs`.
 
     Raises
     ------
     InputError
-        When one does not, or has another unit.
+        When one does not, or has another unit; with its line.
     """
-    for key, quantity in reference.items():
+    for line, key, quantity in _reference_rows(path):
         name = " ".join(key)
         if key not in outputs:
             hint = nearest(name, [" ".join(k) for k in outputs])
-            raise InputError("the campaign has no such quantity", key=name, hint=hint)
+            raise InputError("the campaign has no such quantity", file=path, line=line, key=name, hint=hint)
         if quantity.unit != outputs[key]:
-            raise InputError("wrong unit", key=name, found=quantity.unit, expected=outputs[key] or "none")
+            unit = outputs[key] or "none"
+            raise InputError("wrong unit", file=path, line=line, key=name, found=quantity.unit, expected=unit)
 
 
 class _Row:
@@ -351,7 +360,7 @@ def _read(path: Path, columns: Sequence[str]) -> list[tuple[int, dict[str, str]]
     reader = csv.DictReader(io.StringIO(text))
     missing = [c for c in columns if c not in (reader.fieldnames or [])]
     if missing:
-        raise InputError("missing column", file=path, found=missing[0], expected=", ".join(columns))
+        raise InputError(f"has no column '{missing[0]}'", file=path, expected=", ".join(columns))
     rows = []
     for row in reader:
         if None in row or None in row.values():

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import beta
 
 from snapuq.core.design import RowKind
 from snapuq.errors import InputError
@@ -244,6 +243,9 @@ def clustered_interval(outside: NDArray[np.bool_], cluster: NDArray[np.int64]) -
     effect = n / len(size)
     if independent > 0:
         effect = max(1.0, float(np.sum((hits - share * size) ** 2)) / independent)
+    # scipy.stats takes long to import, and only calibrations need it.
+    from scipy.stats import beta
+
     trials = n / effect
     successes = share * trials
     low = 0.0 if successes == 0 else float(beta.ppf(0.025, successes, trials - successes + 1.0))

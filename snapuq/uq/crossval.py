@@ -9,7 +9,7 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from snapuq.core.design import DesignBlock, RowKind
 from snapuq.errors import InputError
@@ -242,4 +242,4 @@ def _reaches(deviation: Array) -> list[Array]:
 @lru_cache
 def _normal_extreme(n: int) -> float:
     """Expected largest of n standard normal numbers, by Blom's formula."""
-    return float(norm.ppf((n - 0.375) / (n + 0.25)))
+    return float(ndtri((n - 0.375) / (n + 0.25)))

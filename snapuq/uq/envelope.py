@@ -18,7 +18,6 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import brentq
 
 from snapuq.errors import InputError
 
@@ -296,6 +295,9 @@ def _tilt(terms: Array, y: float) -> Array:
         return np.zeros(k)
     if abs(y) >= reach * (1.0 - AT_VERTEX):
         return np.asarray(np.sign(y * terms))
+    # Takes long to import, and most of the package does not need it.
+    from scipy.optimize import brentq
+
     unit, target = np.abs(terms) / reach, abs(y) / reach
     # 1 - 1 / x < langevin(x) < x / 3 for x > 0 bracket the root.
     low, high = 0.99 * target / (unit**2).sum() * 3.0, 2.0 * k / (1.0 - target)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import qmc
 
 from snapuq.seeds import derive_seed
 
@@ -72,6 +71,9 @@ class BoxMembers:
         if k == 0:
             yield np.zeros((n, 0))
             return
+        # scipy.stats takes long to import, and a campaign that has finished draws nothing.
+        from scipy.stats import qmc
+
         rng = np.random.Generator(np.random.PCG64(derive_seed(self.seed, "members")))
         if self.method == "uniform":
             parts = (rng.random((min(AT_ONCE, n - start), k)) for start in range(0, n, AT_ONCE))

@@ -181,7 +181,7 @@ def test_settling_ends_on_the_stationary_point_or_says_so():
     low = lowest_curvatures(model, near, np.array([[-1.0, 0, 0], [1.0, 0, 0]]), np.random.default_rng(0))
     found = settle(model, near, low, 1.0e-6)
     assert found is not None
-    assert found.energy == pytest.approx(1.0, abs=1.0e-10)
+    assert found[1].energy == pytest.approx(1.0, abs=1.0e-10)
     slope = Landscape(lambda r: float(r[0] + 0.01 * (r**2).sum()))
     low = lowest_curvatures(slope, near, np.array([[-1.0, 0, 0], [1.0, 0, 0]]), np.random.default_rng(0))
     assert settle(slope, near, low, 1.0e-6) is None

@@ -31,6 +31,7 @@ from snapuq.properties.interstitial_sites import (
     place,
     same_family,
     site_group,
+    unlike,
 )
 
 FCC = "fcc:Ar@5.3"
@@ -172,6 +173,7 @@ class Swapping(AseEngine):
 def test_a_reconfigured_interstitial_is_flagged(asked, found, flagged):
     output = run("interstitial", Swapping(found), kinds=[asked], supercell=2)[0]
     assert output.reconfigured is flagged
+    assert output.detail == f"relaxed to {found}"
 
 
 def test_an_unstable_site_of_argon_is_flagged_and_gives_the_energy_of_the_stable_one():
@@ -187,11 +189,49 @@ def test_atoms_that_leave_a_vacancy_are_flagged():
     start = without(host.perfect, {0})
     assert Occupation.of(start, host.perfect).is_vacant_at({0}, host.neighbour)
     neighbour = int(np.argmin(np.linalg.norm(start.positions, axis=1)))
-    for share, left in ((0.1, False), (0.4, True), (1.0, True)):
+    cases = (
+        (0.1, ""),
+        (0.4, "an atom moved by 0.4 neighbour distances"),
+        (1.0, "a vacancy moved to another site"),
+    )
+    for share, departure in cases:
         positions = start.positions.copy()
         positions[neighbour] *= 1.0 - share
         found = Occupation.of(Structure(start.cell, positions, start.species), host.perfect)
-        assert found.is_vacant_at({0}, host.neighbour) is not left
+        assert found.is_vacant_at({0}, host.neighbour) is (departure == "")
+        assert found.departure({0}, host.neighbour) == departure
+    positions = start.positions.copy()
+    positions[neighbour] = positions[neighbour + 40] + [0.5, 0.0, 0.0]
+    found = Occupation.of(Structure(start.cell, positions, start.species), host.perfect)
+    assert found.departure({0}, host.neighbour) == "relaxed to 2 empty and 1 shared sites"
+
+
+class Hopping(AseEngine):
+    """Lets the neighbour of every vacancy hop into it."""
+
+    def __init__(self) -> None:
+        super().__init__(argon().calculator)
+
+    def relax(self, structure: Structure, **options: object) -> Relaxation:
+        if len(structure) % 4 in (0, 1):
+            return super().relax(structure, **options)
+        positions = structure.positions.copy()
+        nearest = int(np.argmin(np.linalg.norm(positions, axis=1)))
+        positions[nearest] = 0.0
+        end = Structure(structure.cell, positions, structure.species)
+        return Relaxation(end, self.evaluate(end), True, 1)
+
+
+def test_vacancies_that_moved_say_so():
+    (single,) = run("vacancy", Hopping(), supercell=2)
+    assert single.reconfigured
+    assert single.detail == "a vacancy moved to another site"
+    (pair,) = run("divacancy", Hopping(), supercell=2, shells=[1])
+    assert pair.reconfigured
+    moved = "a vacancy moved to another site"
+    assert pair.detail == f"vacancy: {moved}, divacancy: {moved}"
+    (still,) = run("divacancy", supercell=2, shells=[1])
+    assert (still.reconfigured, still.detail) == (False, "")
 
 
 def test_an_unstable_crystal_has_no_cell_at_zero_pressure():
@@ -263,11 +303,15 @@ def test_what_is_like_no_site_is_called_other():
     positions = made.positions.copy()
     half = 0.5 * SPHERE * host.neighbour * axis
     positions[0], positions[-1] = half, -half
-    assert classify(Structure(made.cell, positions, made.species), host, "bcc") == OTHER
+    turned = Structure(made.cell, positions, made.species)
+    assert classify(turned, host, "bcc") == OTHER
+    assert unlike(turned, host, "bcc") == "none of the kinds, nearest to dumbbell_110"
     # Two shared sites and a vacancy, far from each other.
     positions = made.positions.copy()
     positions[60] = positions[61] + [0.9, 0.0, 0.0]
-    assert classify(Structure(made.cell, positions, made.species), host, "bcc") == OTHER
+    far = Structure(made.cell, positions, made.species)
+    assert classify(far, host, "bcc") == OTHER
+    assert unlike(far, host, "bcc") == "1 empty and 2 shared sites"
 
 
 def test_families():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -150,6 +151,8 @@ def test_phase_without_symmetry_ends_where_it_is_stable(a0):
     assert free.values["a"].value == pytest.approx(a0, rel=1e-4)
     lost = run("phase", structures=[FCC, "bcc:Ar@4.2"], symmetry="free")[1]
     assert lost.reconfigured
+    assert re.fullmatch(r"relaxed to space group \d+, not 229", lost.detail)
+    assert (kept.detail, free.detail) == ("", "")
     above = run("phase", structures=[FCC, "bcc:Ar@4.2"])[1].values["energy_above_fcc"].value
     assert lost.values["energy_above_fcc"].value < 0.5 * above
 

@@ -10,22 +10,17 @@ import pytest
 from ase.calculators.lj import LennardJones
 from ase.data import atomic_masses, atomic_numbers
 from ase_engine import EPSILON, SIGMA, AseEngine, argon
+from plain_phonopy import plain_phonopy
 from scipy.constants import Boltzmann, Planck, electron_volt, physical_constants
 
 from snapuq.core.dataset import Structure
 from snapuq.properties import PROPERTIES, build_params
 from snapuq.properties.base import relax_crystal
+from snapuq.properties.brillouin import brillouin_zone
 from snapuq.properties.crystals import PROTOTYPES, Crystal
+from snapuq.properties.harmonic_thermodynamics import free_energy, heat_capacity, quantile, zero_point_energy
 from snapuq.properties.phonon import DOS_LEVELS, IMAGINARY
-from snapuq.properties.phonon_bands import (
-    brillouin_zone,
-    free_energy,
-    harmonic_crystal,
-    heat_capacity,
-    quantile,
-    supercell_matrix,
-    zero_point_energy,
-)
+from snapuq.properties.supercell import build_supercell, supercell_matrix
 
 MASS = atomic_masses[atomic_numbers["Ar"]]
 #: Between the second and third shell of fcc and bcc at their own volumes, for small supercells.
@@ -130,37 +125,41 @@ def test_thermodynamics_as_phonopy_has_them():
     bulk = relax_crystal(argon(), "fcc:Ar@5.3")
     zone = brillouin_zone("fcc:Ar@5.3")
     matrix = supercell_matrix(bulk.crystal, 10.0)
-    crystal = harmonic_crystal(argon(), bulk.primitive, matrix, zone, 0.01)
-    # An even mesh without its centre at zero, as `BrillouinZone.mesh` has it.
-    crystal.phonons.run_mesh([8, 8, 8], is_mesh_symmetry=False, is_gamma_center=False)
-    crystal.phonons.run_thermal_properties(temperatures=[10.0, 80.0], cutoff_frequency=0.0)
-    frequencies = crystal.phonons.mesh.frequencies
-    theirs = crystal.phonons.thermal_properties
+    phonons = plain_phonopy(
+        argon(), bulk.primitive, zone, build_supercell(bulk.primitive, matrix, zone, 0.01)
+    )
+    # An even mesh without its centre at zero.
+    phonons.run_mesh([8, 8, 8], is_mesh_symmetry=False, is_gamma_center=False)
+    phonons.run_thermal_properties(temperatures=[10.0, 80.0], cutoff_frequency=0.0)
+    frequencies, weights = phonons.mesh.frequencies, phonons.mesh.weights
+    theirs = phonons.thermal_properties
     per_ev = physical_constants["Faraday constant"][0] * 1e-3
     for k, t in enumerate((10.0, 80.0)):
         # phonopy's constants have seven digits, and cold modes depend on them exponentially.
-        assert free_energy(frequencies, t) * per_ev == pytest.approx(theirs.free_energy[k], rel=1e-5)
+        assert free_energy(frequencies, weights, t) * per_ev == pytest.approx(theirs.free_energy[k], rel=1e-5)
         gas_constant = physical_constants["molar gas constant"][0]
-        assert heat_capacity(frequencies, t) * gas_constant == pytest.approx(
+        assert heat_capacity(frequencies, weights, t) * gas_constant == pytest.approx(
             theirs.heat_capacity[k], rel=1e-5
         )
-    assert zero_point_energy(frequencies) * per_ev == pytest.approx(theirs.zero_point_energy, rel=1e-6)
+    assert zero_point_energy(frequencies, weights) * per_ev == pytest.approx(
+        theirs.zero_point_energy, rel=1e-6
+    )
 
 
 def test_limits_of_the_thermodynamics():
-    frequencies = np.array([[1.0, 2.0, 3.0], [2.0, 4.0, -1.0]])
-    zero = zero_point_energy(frequencies)
+    frequencies, weights = np.array([[1.0, 2.0, 3.0], [2.0, 4.0, -1.0]]), np.array([1, 1])
+    zero = zero_point_energy(frequencies, weights)
     assert zero == pytest.approx(0.5 * 12.0 / 2 * Planck * 1e12 / electron_volt)
     # Cold, all in the ground state; hot, one Boltzmann constant for each of 5 real modes in 2 cells.
-    assert free_energy(frequencies, 0.5) == pytest.approx(zero, rel=1e-12)
-    assert heat_capacity(frequencies, 0.01) == pytest.approx(0.0, abs=1e-12)
-    assert heat_capacity(frequencies, 1e5) == pytest.approx(2.5, rel=1e-5)
+    assert free_energy(frequencies, weights, 0.5) == pytest.approx(zero, rel=1e-12)
+    assert heat_capacity(frequencies, weights, 0.01) == pytest.approx(0.0, abs=1e-12)
+    assert heat_capacity(frequencies, weights, 1e5) == pytest.approx(2.5, rel=1e-5)
     step, t = 0.5, 100.0
-    f = [free_energy(frequencies, t + d) for d in (-step, 0.0, step)]
+    f = [free_energy(frequencies, weights, t + d) for d in (-step, 0.0, step)]
     curvature = (f[0] - 2 * f[1] + f[2]) / step**2
-    heat = heat_capacity(frequencies, t) * Boltzmann / electron_volt
+    heat = heat_capacity(frequencies, weights, t) * Boltzmann / electron_volt
     assert -t * curvature == pytest.approx(heat, rel=1e-4)
-    assert quantile(frequencies, [0.5])[0] == pytest.approx(2.0)
+    assert quantile(frequencies, weights, [0.5])[0] == pytest.approx(2.0)
 
 
 def test_frequencies_go_with_the_square_root_of_the_energy():
@@ -213,7 +212,7 @@ def test_forces_that_break_the_sum_rule_are_flagged():
         def evaluate(self, structure):
             found = super().evaluate(structure)
             rng = np.random.default_rng(int(structure.digest[:8], 16))
-            noise = rng.normal(scale=1e-4, size=found.forces.shape)
+            noise = rng.normal(scale=1e-3, size=found.forces.shape)
             return dataclasses.replace(found, forces=found.forces + noise)
 
     options = {"structure": "fcc:Ar@5.3", "supercell_length": 10.0, "path_points": 10}

@@ -35,7 +35,7 @@ def test_it_is_planned_and_run(registered: None) -> None:
     spec = PropertySpec(
         "pressure", build_params("pressure", {"structure": "fcc:Ar@5.3", "volume_ratio": 0.97})
     )
-    (task,) = plan(expand([spec], ("Ar",)), {1: "a"}, 1, "brute", engine={})
+    (task,) = plan(expand([spec], ("Ar",)), {1: "a"}, 1, engine={})
     assert task.label == "pressure-fcc-Ar-0.97"
     engine = AseEngine(LennardJones(sigma=SIGMA, epsilon=EPSILON, rc=CUTOFF, smooth=False))
     result = execute(task, lambda member: engine)

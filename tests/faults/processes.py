@@ -26,7 +26,7 @@ class Campaign:
     def __init__(self, n_ranks: int, *words: str) -> None:
         self.mark = uuid4().hex
         launcher = BIN / "mpirun"
-        path = os.pathsep.join([str(TESTS), str(TESTS / "unit"), str(TESTS / "lammps")])
+        path = os.pathsep.join([str(TESTS), *(str(TESTS / name) for name in ("unit", "lammps", "faults"))])
         self.process = subprocess.Popen(
             [str(launcher) if launcher.exists() else "mpirun", "-n", str(n_ranks), sys.executable, *words],
             stdin=subprocess.DEVNULL,

@@ -10,6 +10,7 @@ import pytest
 from ase.calculators.eam import EAM
 from phonopy import Phonopy
 from phonopy.structure.atoms import PhonopyAtoms
+from plain_phonopy import plain_phonopy, raw_frequencies
 from raw_scripts import published_snap
 from scipy.optimize import minimize_scalar
 
@@ -21,7 +22,10 @@ from snapuq.lammps.snapfiles import write_reference
 from snapuq.lammps.templates import Workspace
 from snapuq.properties import PROPERTIES, build_params
 from snapuq.properties.base import relax_crystal
-from snapuq.properties.phonon_bands import brillouin_zone, harmonic_crystal, supercell_matrix
+from snapuq.properties.brillouin import brillouin_zone
+from snapuq.properties.crystals import Crystal
+from snapuq.properties.lattice_dynamics import harmonic_crystal
+from snapuq.properties.supercell import build_supercell, supercell_matrix
 
 pytestmark = pytest.mark.lammps
 
@@ -153,13 +157,58 @@ def test_waves_of_a_supercell_against_dynamical_matrix(
     engine = LammpsEngine(files, workspace)
     bulk = relax_crystal(engine, text)
     matrix = supercell_matrix(bulk.crystal, (n - 0.5) * bulk.a)
-    crystal = harmonic_crystal(engine, bulk.primitive, matrix, brillouin_zone(text), 0.01)
-    ours = np.sort(crystal.frequencies(crystal.commensurate()).ravel())
+    supercell = build_supercell(bulk.primitive, matrix, brillouin_zone(text), 0.01)
+    fitting = supercell.commensurate()
+    found = harmonic_crystal(engine, bulk.primitive, supercell).frequencies(fitting.q)
+    ours = np.sort(np.repeat(found, fitting.weights, axis=0).ravel())
     assert len(ours) == len(theirs)
     # The three translations, at rest in both.
     assert np.sort(np.abs(theirs))[:3] == pytest.approx(np.zeros(3), abs=TOLERANCE)
     assert ours == pytest.approx(theirs, abs=TOLERANCE)
     assert ours.max() > 5.0
+
+
+SAME_FORCES = [
+    pytest.param("W_zhou.eam.alloy", "bcc:W", id="bcc"),
+    pytest.param("Mg_mm.eam.fs", "hcp:Mg", id="hcp"),
+    pytest.param("Mg_mm.eam.fs", "C14:Mg,Mg", id="internal-coordinates"),
+    pytest.param("Si_Zuo_JPCA2020", "diamond:Si", id="diamond-snap"),
+]
+
+
+@pytest.mark.parametrize(("potential", "text"), SAME_FORCES)
+def test_frequencies_of_plain_phonopy_with_the_same_forces(potential, text, workspace, tmp_path):
+    """phonopy looks for symmetry and images in the relaxed crystal itself, and keeps all force constants."""
+    element = text.split(":")[1].split(",")[0]
+    if "eam" in potential:
+        pair = ReferencePair(
+            potential.split("_")[1].partition(".")[2].replace(".", "/"), (f"* * {potential} {element}",)
+        )
+        files = write_reference(pair, (element,), tmp_path)
+    else:
+        files = snap_files(tmp_path, potential, element)
+    engine = LammpsEngine(files, workspace)
+    zone, unit = brillouin_zone(text), relax_crystal(engine, text).primitive
+    guess = Crystal.parse(text)
+    supercell = build_supercell(
+        guess.primitive(*guess.size_guess()), supercell_matrix(guess, 10.0), zone, 0.01
+    )
+    assert supercell.has_symmetry_of(unit)
+    # Cells with axes or coordinates of their own differ from the first guess in more than size.
+    assert supercell.offsets(unit).any() == text.startswith("C14")
+    crystal = harmonic_crystal(engine, unit, supercell)
+    phonons = plain_phonopy(engine, unit, zone, supercell)
+    home = supercell.primitive_sites
+    # Forces of 1 eV/A in double precision over 0.01 A.
+    assert crystal.constants == pytest.approx(phonons.force_constants[home], abs=1e-10)
+    assert crystal.stiffness > 1.0
+    fitting, mesh = supercell.commensurate(), zone.mesh(10.0, supercell.point_group())
+    path = np.array([point.q for point in zone.path(30)])
+    # The first wave is at the centre, where zero is known to 1e-6 THz only.
+    for q in (path, fitting.q[1:], mesh.q):
+        theirs = raw_frequencies(phonons, q)
+        away = np.abs(q - np.rint(q)).max(axis=1) > 1e-9
+        assert crystal.frequencies(q)[away] == pytest.approx(theirs[away], abs=1e-6)
 
 
 @pytest.mark.slow
@@ -173,5 +222,6 @@ def test_default_supercell_is_converged(workspace, tmp_path):
     bands = []
     for length in (default, default + 3.0):
         matrix = supercell_matrix(bulk.crystal, length)
-        bands.append(harmonic_crystal(engine, bulk.primitive, matrix, zone, 0.01).frequencies(path))
+        supercell = build_supercell(bulk.primitive, matrix, zone, 0.01)
+        bands.append(harmonic_crystal(engine, bulk.primitive, supercell).frequencies(path))
     assert np.abs(bands[1] - bands[0]).max() < 0.5 * TOLERANCE

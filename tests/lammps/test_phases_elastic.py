@@ -320,6 +320,7 @@ def test_phases_without_symmetry(engines, element, ground, name, lost):
     output, free = run(engines[element], element, "phase", structures=[ground, name], symmetry="free")
     above = f"energy_above_{ground}"
     assert output.reconfigured == lost
+    assert bool(output.detail) == lost
     if lost:
         assert free[above] < kept[above] - 0.01
     else:
@@ -347,6 +348,7 @@ def test_a_file_in_other_axes_gives_the_same_tensor_and_is_told(engines, tmp_pat
     output, mine = run(engines["W"], "W", "elastic", structure=str(path))
     hcp = run(engines["W"], "W", "elastic", structure="hcp")[1]
     assert output.reconfigured
+    assert output.detail == "relaxed to space group 194, not 63"
     # Lattices relaxed to 1e-6 eV/A^3 along different ways.
     for name, same in {"C22": "C11", "C23": "C13", "C55": "C44"}.items():
         assert mine[name] == pytest.approx(hcp[same], rel=2e-4)

@@ -68,7 +68,7 @@ def test_a_key_survives_the_way_to_a_worker():
 def test_editing_one_property_leaves_the_other_keys():
     changed = [SPECS[0], PropertySpec("elastic", dataclasses.replace(SPECS[1].params, strain=2e-3))]
     potentials = {t.member: t.potential_digest for t in FEW}
-    new = plan(expand(changed, ("Ar",)), potentials, 1, "brute", engine={"name": "lj"})
+    new = plan(expand(changed, ("Ar",)), potentials, 1, engine={"name": "lj"})
     old = {t.key for t in TASKS}
     assert [t.key in old for t in new] == [True] * 10 + [False] * 5
 

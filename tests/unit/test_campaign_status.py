@@ -116,6 +116,19 @@ def test_a_complete_campaign_has_no_time_left(run_folder, calendar):
     assert not any(line.startswith(("rate", "left")) for line in lines)
 
 
+def test_tasks_that_another_run_tries_again_are_told(run_folder):
+    late = {task.key: 1 + i for i, task in enumerate(t for t in TASKS if t.member == 2)}
+    with Journal(run_folder / "journal", 0) as opened:
+        for task in TASKS:
+            how = {"failure": "time_limit", "attempt": min(late[task.key], 2)} if task.key in late else {}
+            opened.append(PropertyResult(task.key, task.label, task.member, {}, seconds=1.0, **how))
+    # Three ran into the limit, two of them for the second time.
+    assert read_status(run_folder / "journal").n_second == 1
+    lines, is_complete = describe_status(run_folder)
+    assert is_complete
+    assert lines[3].startswith("again    1 that ran into the time limit; the next run tries")
+
+
 def test_the_rate_is_that_of_the_present_job_lately(run_folder, calendar, monkeypatch):
     monkeypatch.setattr(module, "RECENT_SECONDS", 100.0)
     # An earlier job did two; this one did one long ago and four in its last 100 s.

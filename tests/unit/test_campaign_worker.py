@@ -13,6 +13,8 @@ from campaign_fakes import TASKS
 from snapuq.campaign import worker as module
 from snapuq.errors import EnvironmentProblem
 from snapuq.parallel import SERIAL
+from snapuq.properties import PROPERTIES
+from snapuq.properties.base import PropertyOutput
 from snapuq.results.journal import result_from_plain
 
 
@@ -43,6 +45,17 @@ def test_a_worker_answers_each_task_in_order():
     found = [result_from_plain(answer["result"]) for answer in answers]
     assert found == [module.execute(TASKS[i], lennard_jones) for i in (0, 6)]
     assert not any(answer["leaving"] for answer in answers)
+
+
+def test_what_a_property_says_of_its_final_state_is_kept(monkeypatch):
+    def run(engine, params, rng):
+        return PropertyOutput({}, reconfigured=True, detail="relaxed to crowdion" + 500 * "!")
+
+    monkeypatch.setattr(PROPERTIES[TASKS[0].property], "run", staticmethod(run))
+    (answer,) = served(0)[1:]
+    found = result_from_plain(answer["result"])
+    assert found.reconfigured
+    assert found.detail == "relaxed to crowdion" + 281 * "!"
 
 
 def test_a_worker_that_has_grown_leaves_after_its_task(monkeypatch):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from snapuq.cli import workflows_folder
-from snapuq.config import dump_config, load_config, run_identity
+from snapuq.config import dump_config, load_config, run_differences, run_identity
 from snapuq.core.potential import ReferencePair, SnapSettings
 
 POTENTIAL = "potential: {rcutfac: 4.7, twojmax: 6, elements: {W: {}}}\n"
@@ -221,6 +221,22 @@ def test_the_identity_follows_content_and_not_location(folder: Path) -> None:
     assert run_identity(load_config(path, ["fit.posterior=pointwise"])) != first
     (folder / "groups.csv").write_text("b\n")
     assert run_identity(load_config(path)) != first
+
+
+def test_keys_that_make_another_run_are_named(folder: Path) -> None:
+    path = write(folder, MINIMAL)
+    first = dump_config(load_config(path))
+    # A label, the number of members and where rows are cached make no other run.
+    same = load_config(path, ["name=other", "ensemble.members=7", "fit.rows=elsewhere"])
+    assert run_differences(same, first) == ()
+    changed = load_config(path, ["seed=2", "fit.posterior=pointwise", "fit.calibrate={violation: 0.05}"])
+    assert run_differences(changed, first) == (
+        "seed: 1 in the folder, 2 in the file",
+        "fit.posterior: block in the folder, pointwise in the file",
+        "fit.calibrate.violation: 0.02 in the folder, 0.05 in the file",
+    )
+    for damaged in ("", "- a", "{", "fit: 3\nensemble: []\n", "\0"):
+        assert any("fit.posterior" in line for line in run_differences(changed, damaged))
 
 
 def test_potential_files_beside_the_campaign_file_are_found(folder: Path) -> None:

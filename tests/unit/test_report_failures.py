@@ -33,7 +33,25 @@ def test_failures_are_named_with_their_members():
         ("vacancy", "no value", "not_converged", 1, "7"),
         ("vacancy", "no value", "gremlins", 1, "8"),
     ]
-    assert [r.example for r in rows] == ["3 of 53", "", "one atom moved by 2.1 A", "5000 evaluations", ""]
+    assert [r.details for r in rows] == [
+        "first: 3 of 53",
+        "",
+        "first: one atom moved by 2.1 A",
+        "first: 5000 evaluations",
+        "",
+    ]
+
+
+def test_final_states_are_counted():
+    found = [("crowdion", 12), ("dumbbell_110", 3), ("octahedral", 1), ("", 1)]
+    texts = [f"relaxed to {kind}" if kind else "" for kind, n in found for _ in range(n)]
+    results = [result(m, reconfigured=True, detail=text) for m, text in enumerate(texts, 1)]
+    (row,) = failure_rows([result(18, detail="relaxed to dumbbell_111"), *results[::-1]], ())
+    assert row.count == 17
+    assert row.details == "relaxed to crowdion (12), relaxed to dumbbell_110 (3), others (2)"
+    many = [result(m, reconfigured=True, detail=f"c/a is 1.{m // 2}") for m in range(2, 16)]
+    (row,) = failure_rows(many, ())
+    assert row.details == "c/a is 1.1 (2), c/a is 1.2 (2), c/a is 1.3 (2), c/a is 1.4 (2), others (6)"
 
 
 def test_a_known_reason_is_explained_and_an_unknown_one_shown_as_it_is():

@@ -7,27 +7,34 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from snapuq.analysis.calibration import metrics
+from snapuq.analysis.calibration import metrics, property_scores
 from snapuq.analysis.expectation import compare
 from snapuq.core.pointwise import PointwiseTable
-from snapuq.report.evaluation import agreement, comparison_rows, evaluation_lines
+from snapuq.report.evaluation import (
+    agreement,
+    comparison_rows,
+    evaluation_lines,
+    is_poor_fit,
+    poor_fit_warnings,
+)
 from snapuq.report.fit_tables import fit_rows, group_rows, member_rows
+from snapuq.report.html import ReportInputs, verdict
 
 
 def table(n: int, n_outside: int) -> PointwiseTable:
-    """Energies with an envelope from -1 to 1."""
+    """Energies with an envelope from -1 to 1 about a fit that follows them."""
     truth = np.where(np.arange(n) < n_outside, 2.0, 0.5)
-    zero, one = np.zeros(n), np.ones(n)
+    trend, one = np.arange(n) % 9 - 4.0, np.ones(n)
     return PointwiseTable(
         identifier=np.array([f"c{i}" for i in range(n)]),
         group=np.where(np.arange(n) % 2, "bulk", "surface"),
         kind=np.zeros(n, dtype=np.int8),
-        truth=truth,
-        mle=zero,
-        mean=zero,
+        truth=truth + trend,
+        mle=trend,
+        mean=trend,
         std=one,
-        minimum=-one,
-        maximum=one,
+        minimum=trend - one,
+        maximum=trend + one,
         leverage=0.5 * one,
         is_roundoff=np.zeros(n, dtype=bool),
     )
@@ -56,13 +63,43 @@ def calibration(violation: float) -> dict[str, object]:
 
 def test_terminal_lines():
     part = table(1000, 10)
+    accuracy = "RMSE 536 meV/atom, R^2 0.997"
     assert evaluation_lines(part, calibration(0.008), 500) == [
-        "energies: 1.0 % outside the envelope (expected 0.80 %, 0.40 to 1.6 %), |error|/std 0.52"
+        f"energies: {accuracy}; 1.0 % outside the envelope (expected 0.80 %, 0.40 to 1.6 %), |error|/std 0.52"
     ]
     assert evaluation_lines(part, calibration(0.008), 100) == [
-        "energies: 1.0 % outside the envelope (expected 1.6 % of 100 members), |error|/std 0.52"
+        f"energies: {accuracy}; 1.0 % outside the envelope (expected 1.6 % of 100 members), |error|/std 0.52"
     ]
-    assert evaluation_lines(part, None, 500) == ["energies: 1.0 % outside the envelope, |error|/std 0.52"]
+    assert evaluation_lines(part, None, 500) == [
+        f"energies: {accuracy}; 1.0 % outside the envelope, |error|/std 0.52"
+    ]
+
+
+def test_a_poor_fit_is_warned_of_and_never_good():
+    part = table(1000, 10)
+    assert poor_fit_warnings(metrics(part)) == []
+    # As where forces were labelled with the wrong sign: the error is twice the truth.
+    flipped = replace(part, truth=-part.truth)
+    (energy,) = metrics(flipped)
+    assert energy.r_squared == pytest.approx(1.0 - np.var(part.truth + part.mle) / np.var(part.truth))
+    (warning,) = poor_fit_warnings([energy])
+    assert "describe a poor fit" in warning and "R^2 -" in warning
+    assert f"warning: {warning}" in evaluation_lines(flipped, None, 500)
+    # Wide error bars hold all of these values, and yet nothing is good.
+    wide = replace(flipped, std=10.0 * flipped.std, minimum=flipped.mle - 40.0, maximum=flipped.mle + 40.0)
+    overall = metrics(wide)
+    scores = property_scores(())
+    inputs = ReportInputs("x", {}, "", {}, 500, pointwise=wide)
+    told = list(verdict(inputs, scores, overall, compare(calibration(0.0), overall, 500)))
+    assert [level for level, text in told if text.startswith("Fit: energies: RMSE")] == ["bad"]
+    assert "good" not in [level for level, _ in told]
+    assert "good" in [level for level, _ in verdict(inputs, scores, metrics(part), ())]
+
+
+def test_values_that_are_all_alike_have_no_variance_to_explain():
+    part = table(10, 0)
+    (found,) = metrics(replace(part, truth=np.ones(10)))
+    assert found.r_squared is None and not is_poor_fit(found)
 
 
 def test_groups_that_extrapolate_are_warned_about():

@@ -135,3 +135,22 @@ def test_a_signal_within_the_drain_of_the_clock_ends_with_the_clock(clock):
 def test_a_stop_without_signal_or_clock_is_given_the_whole_drain(clock):
     """Another rank was asked to stop."""
     assert StopRequest(drain=30.0).seconds_left == 30.0
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_ctrl_c_says_once_what_it_waits_for(number, capfd, monkeypatch):
+    monkeypatch.delenv("PMI_RANK", raising=False)
+    with StopRequest():
+        send(number)
+        if number != signal.SIGINT:
+            send(number)
+    said = "snapuq: stopping: finishing running tasks (press again to kill)\n"
+    assert capfd.readouterr().err.strip("\n") == (said.strip() if number == signal.SIGINT else "")
+
+
+def test_other_ranks_stop_without_a_word(capfd, monkeypatch):
+    monkeypatch.setenv("PMI_RANK", "1")
+    with StopRequest() as stop:
+        send(signal.SIGINT)
+        assert stop.reason == "SIGINT"
+    assert capfd.readouterr().err == ""

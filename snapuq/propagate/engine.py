@@ -1,0 +1,324 @@
+"""A member's engine that answers from what the MLE was asked, and falls back to the potential itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snapuq.core.dataset import Structure
+from snapuq.core.engine import (
+    FMAX,
+    SMAX,
+    CellFreedom,
+    Directions,
+    Evaluation,
+    Relaxation,
+    Saddle,
+)
+from snapuq.errors import SimulationError
+from snapuq.propagate.context import Context, fractional, is_rigid, turns
+from snapuq.propagate.degrees import Degrees
+from snapuq.propagate.family import Shape
+from snapuq.propagate.newton import find_stationary
+from snapuq.propagate.record import CountingEngine, Relaxed, is_near
+
+Array = NDArray[np.float64]
+Mode = Literal["auto", "brute", "batched", "newton", "implicit"]
+
+#: Steps to the zero of the pressure, by interpolated rows, at most.
+_PRESSURE_STEPS = 30
+#: Stress at which a lattice is found, eV/A^3: costs nothing, and moves no volume by more than 1e-8.
+_PRESSURE = 1.0e-9
+
+
+#: Tolerance on forces, eV/A, from which on it does not matter what kind of stationary point is near.
+LOOSE = 1.0e-2
+
+
+class PropagatingEngine:
+    """The engine of a member; see `snapuq.core.engine.Engine`.
+
+    Fixed positions that the MLE was asked about are answered by rows, whatever their scale (``batched``).
+    Relaxations and saddles start from the MLE's, displaced to first order, and are brought to the same
+    tolerance by quasi-Newton steps (``newton``), or left there (``implicit``). Where there is any doubt, the
+    potential itself is relaxed from the member's own start, as without propagation (``brute``).
+
+    Parameters
+    ----------
+    engine : CountingEngine
+        The member's potential.
+    member : int
+        Which one.
+    context : Context
+        The same task of the MLE.
+    mode : {'auto', 'batched', 'newton', 'implicit'}
+        What may be used; ``auto`` takes batched and newton.
+    """
+
+    def __init__(self, engine: CountingEngine, member: int, context: Context, mode: Mode) -> None:
+        self._engine, self._member, self._context, self._mode = engine, member, context, mode
+        self._n_relaxed = 0
+        #: Ways that were used.
+        self.ways: set[str] = set()
+        #: Relaxations and saddles that fell back to brute force.
+        self.fallbacks = 0
+
+    @property
+    def evaluations(self) -> int:
+        """Force evaluations of the member's own potential."""
+        return self._engine.evaluations
+
+    def evaluate(self, structure: Structure) -> Evaluation:
+        """Energy, forces and stress at fixed positions.
+
+        Parameters
+        ----------
+        structure : Structure
+            Any right-handed periodic cell.
+
+        Returns
+        -------
+        Evaluation
+            In the frame of the structure given.
+        """
+        found = None
+        if self._mode != "newton":
+            found = self._context.evaluate(structure, self._member)
+        if found is None:
+            self.ways.add("brute")
+            return self._engine.evaluate(structure)
+        self.ways.add("batched")
+        return found
+
+    def relax(
+        self,
+        structure: Structure,
+        *,
+        cell: CellFreedom | None = None,
+        directions: Directions = "all",
+        fmax: float = FMAX,
+        smax: float = SMAX,
+        max_evaluations: int = 1000,
+    ) -> Relaxation:
+        """Relax positions, and the cell if asked to.
+
+        Parameters
+        ----------
+        structure : Structure
+            Start.
+        cell : {'isotropic', 'axes', 'full'} or None
+            Freedom of the cell.
+        directions : {'all', 'normal'}
+            Which way atoms may move.
+        fmax, smax : float
+            Tolerances, eV/A and eV/A^3.
+        max_evaluations : int
+            Limit on force evaluations, where it comes to brute force.
+
+        Returns
+        -------
+        Relaxation
+            Converged, or what brute force gives.
+        """
+        number, before = self._n_relaxed, self._engine.evaluations
+        self._n_relaxed += 1
+        found = None
+        known = self._context.match(number, structure, cell, directions)
+        if known is not None:
+            try:
+                found = self._propagated(known, structure, fmax, smax)
+            except SimulationError:
+                # A step went astray; the member itself may be sound.
+                found = None
+        if found is None:
+            self.ways.add("brute")
+            self.fallbacks += 1
+            return self._engine.relax(
+                structure,
+                cell=cell,
+                directions=directions,
+                fmax=fmax,
+                smax=smax,
+                max_evaluations=max_evaluations,
+            )
+        return Relaxation(*found, True, self._engine.evaluations - before)
+
+    def saddle(self, first: Structure, last: Structure, search: Callable[[], Saddle]) -> Saddle:
+        """Find the saddle that the MLE has between the same states.
+
+        Parameters
+        ----------
+        first, last : Structure
+            The member's states.
+        search : callable
+            Finds it by brute force.
+
+        Returns
+        -------
+        Saddle
+            With one negative mode.
+        """
+        try:
+            found = self._propagated_saddle(first)
+        except SimulationError:
+            found = None
+        if found is None:
+            self.ways.add("brute")
+            self.fallbacks += 1
+            return search()
+        return found
+
+    def _propagated(
+        self, known: Relaxed, start: Structure, fmax: float, smax: float
+    ) -> tuple[Structure, Evaluation] | None:
+        if self._mode != "newton" and is_rigid(known):
+            found = self._rigid(known, start, fmax)
+            if found is not None:
+                self.ways.add("batched")
+                return found
+        if self._mode == "batched" or known.expansion < 0:
+            return None
+        if self._mode == "implicit":
+            return self._implicit(known, start)
+        return self._relaxed(known, start, fmax, smax)
+
+    def _rigid(self, known: Relaxed, start: Structure, fmax: float) -> tuple[Structure, Evaluation] | None:
+        """A crystal in which nothing moves but the scale, if it is free."""
+        shape, _ = Shape.of(start)
+        context, member = self._context, self._member
+        if known.cell is None:
+            found = context.evaluate(start, member)
+            degrees = Degrees(start, None, known.directions)
+            if found is None or not degrees.is_converged(found, fmax, 0.0):
+                return None
+            return start, degrees.masked(found)
+        _, at = Shape.of(known.state)
+        # The bulk modulus of the MLE serves as the slope at first.
+        slope: float | None = None
+        last: tuple[float, float] | None = None
+        for _ in range(_PRESSURE_STEPS):
+            structure = shape.at(at)
+            found = context.evaluate(structure, member)
+            if found is None or float(np.linalg.norm(found.forces, axis=1).max()) > fmax:
+                return None
+            stress = float(found.stress[:3].mean())
+            if abs(stress) <= _PRESSURE:
+                return structure, found
+            if last is None:
+                probe = context.evaluate(shape.at(at + 1.0e-3), member)
+                if probe is None:
+                    return None
+                slope = (float(probe.stress[:3].mean()) - stress) / 1.0e-3
+            elif at != last[0]:
+                slope = (stress - last[1]) / (at - last[0])
+            if slope is None or slope <= 0.0:
+                return None
+            last = (at, stress)
+            at -= stress / slope
+        return None
+
+    def _relaxed(
+        self, known: Relaxed, start: Structure, fmax: float, smax: float
+    ) -> tuple[Structure, Evaluation] | None:
+        soft = self._context.soft_hessian(known.expansion, self._member)
+        # A symmetric start may have led the MLE to a saddle, and a loose tolerance tells no saddle from a
+        # minimum.
+        n_negative = self._context.record.expansions[known.expansion].n_negative
+        is_loose = fmax >= LOOSE
+        if _n_negative(soft) != n_negative and not is_loose:
+            return None
+        is_minimum = n_negative == 0 and not is_loose
+        return self._stationary(known, start, soft, fmax=fmax, smax=smax, is_minimum=is_minimum)
+
+    def _stationary(
+        self,
+        known: Relaxed,
+        start: Structure,
+        soft: Array,
+        *,
+        fmax: float = FMAX,
+        smax: float = SMAX,
+        is_minimum: bool = True,
+    ) -> tuple[Structure, Evaluation] | None:
+        """Quasi-Newton steps from the MLE's state, displaced to first order where rows give a slope."""
+        expansion = self._context.record.expansions[known.expansion]
+        degrees = _in_cell(known, start)
+        q = np.zeros(degrees.n_free)
+        slope = self._slope(known, degrees)
+        if slope is not None:
+            q = -expansion.solve(slope, soft)
+        found = find_stationary(
+            self._engine, degrees, expansion, q, soft=soft, fmax=fmax, smax=smax, is_minimum=is_minimum
+        )
+        if found is None:
+            return None
+        self.ways.add("newton")
+        return found.structure, found.evaluation
+
+    def _implicit(self, known: Relaxed, start: Structure) -> tuple[Structure, Evaluation] | None:
+        """First-order positions and cell, second-order energy."""
+        expansion = self._context.record.expansions[known.expansion]
+        degrees = _in_cell(known, start)
+        at = self._context.at_state(known.state, degrees.state.cell, self._member)
+        if at is None:
+            return None
+        zero = np.zeros(degrees.n_free)
+        slope = degrees.slope(at, zero)
+        q = -expansion.solve(slope)
+        # What is left of the forces is of second order; the stress follows the displacements to first order.
+        energy = at.energy + 0.5 * float(slope @ q)
+        self.ways.add("implicit")
+        rest = Evaluation(energy, np.zeros_like(at.forces), np.zeros(6) if known.cell else at.stress)
+        return degrees.structure(q), rest
+
+    def _slope(self, known: Relaxed, degrees: Degrees) -> Array | None:
+        """Slope at the MLE's state in the member's cell, by rows; None where it takes an evaluation."""
+        if self._mode == "newton":
+            return None
+        if not is_near(self._context.record.expansions[known.expansion].degrees.state, known.state):
+            return None
+        at = self._context.at_state(known.state, degrees.state.cell, self._member)
+        return None if at is None else degrees.slope(at, np.zeros(degrees.n_free))
+
+    def _propagated_saddle(self, first: Structure) -> Saddle | None:
+        context, member = self._context, self._member
+        saddles = context.record.saddles
+        if self._mode == "batched" or len(saddles) != 1 or min(saddles[0][:2]) < 0:
+            return None
+        number, rest, first_negative = saddles[0]
+        middle = context.record.expansions[rest]
+        soft = context.soft_hessian(rest, member)
+        if _n_negative(soft) == 1:
+            # The band of this member comes to rest on its saddle, whatever the MLE's did.
+            number, first_negative = rest, 1
+        else:
+            if _n_negative(soft) != middle.n_negative:
+                return None
+            soft = context.soft_hessian(number, member)
+            if _n_negative(soft) != 1:
+                return None
+        state = context.record.expansions[number].degrees.state
+        known = Relaxed(state, state, None, "all", number)
+        if self._mode == "implicit":
+            found = self._implicit(known, first)
+        else:
+            found = self._stationary(known, first, soft, is_minimum=False)
+        if found is None:
+            return None
+        return Saddle(found[1].energy, 1, True, first_negative, found[0], middle.degrees.state)
+
+
+def _n_negative(soft: Array) -> int:
+    return int((np.linalg.eigvalsh(soft) < 0.0).sum()) if soft.size else 0
+
+
+def _in_cell(known: Relaxed, start: Structure) -> Degrees:
+    """Coordinates around the MLE's state: in the member's cell where it is fixed."""
+    state = known.state
+    if known.cell is None:
+        positions = (fractional(state) + turns(start, known.start)) @ start.cell
+        state = Structure(start.cell, positions, state.species)
+    return Degrees(state, known.cell, known.directions)
