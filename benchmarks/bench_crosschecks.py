@@ -142,7 +142,7 @@ def surface(ours: Ours, p: Potential) -> Iterator[Row]:
         data = {"structure": p.crystal, "miller": [index], "thickness": thickness - 0.01}
         found, flag = ours.task(p, "surface", **data)
         numbers = (found["surface_energy"], value, "ASE", SURFACE)
-        yield Row("surface", p.name, f"({''.join(map(str, index))})", "J/m^2", *numbers, flag=flag)
+        yield Row("surface", p.name, f"surface ({''.join(map(str, index))})", "J/m^2", *numbers, flag=flag)
 
 
 def barrier(ours: Ours, p: Potential) -> Iterator[Row]:
@@ -166,7 +166,7 @@ def members() -> Iterator[Row]:
     """Our band against our use of LAMMPS's ``neb``, for members of a posterior."""
     for member, band, neb in both_ways():
         half_way = {band.negative_half_way, neb.negative_half_way} - {None}
-        quantity = f"{' or '.join(map(str, sorted(half_way))) or '?'} negative modes half-way"
+        quantity = f"negative modes half-way: {' or '.join(map(str, sorted(half_way))) or '?'}"
         yield Row(
             "members",
             f"W member {member}",

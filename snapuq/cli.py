@@ -185,6 +185,25 @@ def _export(
     _stages(("export",), file, overrides, output, dry_run, quiet)
 
 
+@app.command("attribute")
+def _attribute(
+    file: CampaignFile,
+    overrides: Overrides = None,
+    output: Output = None,
+    properties: Annotated[
+        str | None,
+        typer.Option(metavar="LABEL,LABEL", help="Labels of properties, as in summary.csv [all]."),
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Error bars to first order (linearised.csv), and which training data set them (attribution.csv)."""
+    config = _load(file, overrides, output)
+    from snapuq import pipeline
+
+    labels = () if properties is None else tuple(word.strip() for word in properties.split(","))
+    pipeline.attribute(config, labels, quiet=quiet)
+
+
 @app.command("status")
 def _status(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")],

@@ -15,10 +15,12 @@ from typing import Any
 import numpy as np
 from ase.calculators.lj import LennardJones
 from ase_engine import CUTOFF, EPSILON, SIGMA, AseEngine
+from linear_engine import MLE, LinearEngine, linear_rows
 
 from snapuq.campaign.recipe import EngineRecipe
-from snapuq.core.engine import Engine
+from snapuq.core.engine import Engine, Relaxation
 from snapuq.errors import EnvironmentProblem, SimulationError
+from snapuq.propagate.store import Predictor, Store
 
 HERE = Path(__file__).parent
 
@@ -27,6 +29,34 @@ def lennard_jones(member: int) -> AseEngine:
     """Argon, a little larger with each member."""
     calculator = LennardJones(sigma=SIGMA * (1 + 0.01 * member), epsilon=EPSILON, rc=CUTOFF, smooth=False)
     return AseEngine(calculator)
+
+
+def linear_parameters(members: int) -> np.ndarray:
+    """The MLE and members of the linear model, shape (members + 1, 3)."""
+    steps = np.array([0.004, -0.003, 0.05]) * np.random.default_rng(5).normal(size=(members, 3))
+    return np.vstack([MLE, MLE * (1.0 + steps)])
+
+
+class LoggingEngine(LinearEngine):
+    """The MLE of the linear model, which leaves a line for each relaxation and takes its time."""
+
+    def __init__(self, theta: np.ndarray, log: Path, seconds: float) -> None:
+        super().__init__(theta)
+        self._log, self._seconds = log, seconds
+
+    def relax(self, *arguments: Any, **options: Any) -> Relaxation:
+        with self._log.open("a") as file:
+            file.write(f"{os.getpid()}\n")
+        time.sleep(self._seconds)
+        return super().relax(*arguments, **options)
+
+
+def linear(member: int, arguments: Mapping[str, Any]) -> LinearEngine:
+    """A pair potential whose rows are exact; the reference potential is none of the members."""
+    theta = linear_parameters(max(member, 0))[member] if member >= 0 else MLE * [1.0, 1.02, 1.0]
+    if member == 0 and "log" in arguments:
+        return LoggingEngine(theta, Path(arguments["log"]), arguments.get("seconds", 0.0))
+    return LinearEngine(theta)
 
 
 def _segfault() -> None:
@@ -133,7 +163,7 @@ def open_engines(arguments: Mapping[str, Any]) -> Iterator[Callable[[int], Engin
             if mark is not None:
                 mark.touch()
             deeds[member]()
-        return lennard_jones(member)
+        return linear(member, arguments) if "propagation" in arguments else lennard_jones(member)
 
     if arguments.get("unable"):
         raise EnvironmentProblem("the engine is not there")
@@ -143,3 +173,16 @@ def open_engines(arguments: Mapping[str, Any]) -> Iterator[Callable[[int], Engin
 def recipe(ranks: int = 1, **arguments: Any) -> EngineRecipe:
     """Recipe of these engines; the process needs ``PYTHONPATH`` to hold this folder."""
     return EngineRecipe("campaign_engines:open_engines", arguments, ranks)
+
+
+@contextmanager
+def open_linear_predictor(arguments: Mapping[str, Any]) -> Iterator[Predictor]:
+    """Predictions of the linear model for ``members``, in the folder ``propagation``."""
+    thetas = linear_parameters(arguments["members"])
+    yield Predictor(linear_rows, thetas, Store(Path(arguments["propagation"])))
+
+
+def linear_recipe(**arguments: Any) -> EngineRecipe:
+    """Recipe of the linear model, with predictions."""
+    opener, predictor = (f"campaign_engines:{name}" for name in ("open_engines", "open_linear_predictor"))
+    return EngineRecipe(opener, arguments, 1, predictor)

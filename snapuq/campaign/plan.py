@@ -12,6 +12,9 @@ from snapuq.errors import InputError
 from snapuq.properties import PROPERTIES, bind
 from snapuq.seeds import derive_seed
 
+#: End of the label of a task that checks another.
+CHECK = "-check"
+
 
 @dataclass(frozen=True)
 class PropertySpec:
@@ -88,6 +91,29 @@ def expand(specs: Sequence[PropertySpec], elements: Sequence[str]) -> tuple[Plan
     return tuple(parts)
 
 
+def checked(tasks: Sequence[PropertyTask], n_members: int) -> tuple[PropertyTask, ...]:
+    """Tasks that tell how far implicit values are from relaxed ones.
+
+    Parameters
+    ----------
+    tasks : sequence of PropertyTask
+        Of the campaign.
+    n_members : int
+        The first so many members are relaxed.
+
+    Returns
+    -------
+    tuple of PropertyTask
+        The same properties of these members, by Newton's method from the same record; none where nothing is
+        implicit.
+    """
+    return tuple(
+        dataclasses.replace(task, label=f"{task.label}{CHECK}", propagation="newton")
+        for task in tasks
+        if task.propagation == "implicit" and 0 < task.member <= n_members
+    )
+
+
 def planned_outputs(parts: Sequence[PlannedProperty]) -> dict[tuple[str, str], str]:
     """Quantities that a campaign gives.
 
@@ -136,7 +162,12 @@ def plan(
     tasks = []
     for part in parts:
         parameters = dataclasses.asdict(part.params)
-        mle = {"seed": derive_seed(seed, part.label, 0), "potential": potentials.get(0)}
+        mle = {
+            "label": part.label,
+            "propagation": part.propagation,
+            "potential": potentials.get(0),
+            "seed": derive_seed(seed, part.label, 0),
+        }
         for member in sorted(potentials):
             starts_from_mle = part.propagation != "brute" and member > 0
             tasks.append(

@@ -88,6 +88,7 @@ def execute(
         evaluations=used,
         propagation="+".join(sorted(getattr(engine, "ways", {"brute"}))),
         fallbacks=getattr(engine, "fallbacks", 0),
+        decrement=getattr(engine, "decrement", 0.0),
     )
 
 

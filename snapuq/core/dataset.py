@@ -82,7 +82,7 @@ class Structure:
         edges = np.linalg.norm(cell, axis=1)
         if edges.min() < SHORTEST_EDGE:
             raise ValueError(f"cell: a cell vector is {edges.min():.3g} A long; check the units")
-        volume = float(np.linalg.det(cell))
+        volume = self.volume
         lengths = float(np.prod(edges))
         if abs(volume) <= 1.0e-8 * lengths:
             raise ValueError(f"cell: singular cell, the three vectors span {volume:.3g} A^3")
@@ -92,10 +92,15 @@ class Structure:
     def __len__(self) -> int:
         return len(self.species)
 
-    @property
+    @cached_property
     def volume(self) -> float:
         """Cell volume, A^3."""
         return float(np.linalg.det(self.cell))
+
+    @cached_property
+    def fractional(self) -> Array:
+        """Positions in units of the cell vectors, not wrapped, shape (N, 3)."""
+        return self.positions @ np.linalg.inv(self.cell)
 
     def nearest_distance(self) -> float:
         """Shortest distance between two atoms, periodic images included.

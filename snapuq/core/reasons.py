@@ -21,6 +21,7 @@ REASONS: Mapping[str, str] = {
     "lost_atoms": "Atoms left the simulation cell.",
     "missing_file": "A file that LAMMPS needs could not be opened.",
     "neighbor_overflow": "More neighbours than LAMMPS has room for: the atoms lie far too close.",
+    "no_first_order": "The value cannot be predicted from the relaxed state of the MLE.",
     "no_minimum": "The energy has no minimum in the range that was searched.",
     "no_saddle": "No point of the path is a saddle: bands ended where no mode is negative, or several are.",
     NOT_CONVERGED: "A relaxation stopped above its tolerance.",

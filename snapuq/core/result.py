@@ -56,6 +56,10 @@ class PropertyResult:
         Ways by which it was computed, joined by ``+``: ``brute``, ``batched``, ``newton``, ``implicit``.
     fallbacks : int
         Relaxations and saddles that were to start from the MLE's, and were computed by brute force.
+    decrement : float
+        Largest energy, eV, by which an implicit relaxation was predicted to lower that of the MLE's state:
+        the
+        error of an implicit value grows with it.
     """
 
     key: str
@@ -72,6 +76,7 @@ class PropertyResult:
     evaluations: int = field(default=0, compare=False)
     propagation: str = field(default="brute", compare=False)
     fallbacks: int = field(default=0, compare=False)
+    decrement: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True)
@@ -100,6 +105,8 @@ class PropertySummary:
     narrowing : float or None
         Share of the width that the members without a value are expected to cost if they are like the
         others; see `snapuq.results.failures.narrowing`.
+    propagation_error : float or None
+        Mean of the estimated errors of values that were not relaxed; None where all values are exact.
     """
 
     label: str
@@ -121,6 +128,7 @@ class PropertySummary:
     sound_maximum: float | None = None
     sound_std: float | None = None
     narrowing: float | None = None
+    propagation_error: float | None = None
 
     @property
     def n_unsound(self) -> int:

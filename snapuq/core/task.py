@@ -37,8 +37,7 @@ class PropertyTask:
         How it is computed: ``brute``, or one of the ways that start from the MLE.
     engine : Mapping
         What else decides the numbers: version and options of LAMMPS, ranks of one task, tolerances; of
-        members
-        that start from the MLE, ``mle`` with ``seed`` and ``potential`` of its task.
+        members that start from the MLE, ``mle`` with what differs in its task.
     """
 
     property: str

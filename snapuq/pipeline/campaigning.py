@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from snapuq.campaign.dispatch import learned_costs
-from snapuq.campaign.plan import PropertySpec, expand, plan, planned_outputs
+from snapuq.campaign.plan import CHECK, PropertySpec, checked, expand, plan, planned_outputs
 from snapuq.campaign.recipe import EngineRecipe
 from snapuq.campaign.run import collect, plan_work, run_campaign
 from snapuq.campaign.status import write_plan
@@ -29,6 +30,7 @@ from snapuq.progress import Progress, duration
 from snapuq.provenance import digest
 from snapuq.report.tables import is_curve_point
 from snapuq.results.failures import failure_warnings
+from snapuq.results.implicit import N_CHECKED, estimate_errors
 from snapuq.results.journal import JournalContent, load_results
 from snapuq.results.table import (
     check_reference,
@@ -59,7 +61,7 @@ def plan_tasks(
     Returns
     -------
     tuple of PropertyTask
-        Property by property, members in order.
+        Property by property, members in order; then those that check implicit values.
 
     Raises
     ------
@@ -75,11 +77,13 @@ def plan_tasks(
     pair = _reference_pair(config)
     if ensemble is None:
         members = range(0 if pair is None else REFERENCE_MEMBER, config.ensemble.members + 1)
-        return plan(parts, dict.fromkeys(members, ""), config.seed, engine={})
+        tasks = plan(parts, dict.fromkeys(members, ""), config.seed, engine={})
+        return tasks + checked(tasks, N_CHECKED)
     potentials = potential_digests(ensemble)
     if pair is not None:
         potentials[REFERENCE_MEMBER] = reference_digest(pair)
-    return plan(parts, potentials, config.seed, engine=engine_settings(config))
+    tasks = plan(parts, potentials, config.seed, engine=engine_settings(config))
+    return tasks + checked(tasks, N_CHECKED)
 
 
 def potential_digests(ensemble: Ensemble) -> dict[int, str]:
@@ -233,7 +237,7 @@ def run_properties(
     finished = ranks.from_root(plan_all)
     if finished is not None:
         return False, finished
-    recipe = ranks.from_root(lambda: _export_for_workers(config, run, ensemble))
+    recipe = ranks.from_root(lambda: export_for_workers(config, run, ensemble))
     silent = quiet or not ranks.is_root
     with stop, Progress("campaign", len(tasks), silent=silent) as progress:
         outcome = run_campaign(tasks, recipe, run.journal, ranks, progress, stop, limit)
@@ -246,15 +250,20 @@ def _summarise(
     config: CampaignConfig, run: RunFolder, tasks: Sequence[PropertyTask], content: JournalContent
 ) -> tuple[str, ...]:
     """Build the tables from the journal, and say what stands out."""
-    results = collect(tasks, content)
-    summaries = summarise(results, _reference_values(config))
+    found = collect(tasks, content)
+    results = [r for r in found if not r.label.endswith(CHECK)]
+    checks = [replace(r, label=r.label.removesuffix(CHECK)) for r in found if r.label.endswith(CHECK)]
+    errors = estimate_errors(results, checks)
+    summaries = summarise(results, _reference_values(config), errors)
     counts = _counts(results)
-    write_results_csv(run.results, results)
+    write_results_csv(run.results, results, errors)
     write_summary_csv(run.summary, summaries)
     update_record(run, config, campaign=counts)
     # Points of the energy-volume curve are correlated; as in the report, they are not counted.
     inside = [s.inside for s in summaries if s.inside is not None and not is_curve_point(s)]
     text = f"{len(results)} tasks, {counts['failed']} failed, {counts['unconverged']} not converged"
+    if counts["fallbacks"]:
+        text += f", {counts['fallbacks']} fell back to brute force"
     if content.n_damaged:
         text += f"; {content.n_damaged} damaged lines of the journal were run again"
     for member, name in ((0, "the MLE"), (REFERENCE_MEMBER, "the reference potential")):
@@ -267,10 +276,24 @@ def _summarise(
     return (text, *(f"warning: {line}" for line in failure_warnings(summaries)))
 
 
-def _export_for_workers(config: CampaignConfig, run: RunFolder, ensemble: Ensemble) -> EngineRecipe:
+def export_for_workers(config: CampaignConfig, run: RunFolder, ensemble: Ensemble) -> EngineRecipe:
     """Write all potentials, and tell workers where they are.
 
     What runs is what the ensemble holds, whatever has happened to files of an earlier export.
+
+    Parameters
+    ----------
+    config : CampaignConfig
+        The configuration.
+    run : RunFolder
+        Folder of the ensemble.
+    ensemble : Ensemble
+        The members.
+
+    Returns
+    -------
+    EngineRecipe
+        For `run_campaign`.
     """
     elements = ensemble.settings.elements
     write_ensemble(ensemble, run.potentials, "-".join(elements))
@@ -319,5 +342,7 @@ def _counts(results: Sequence[PropertyResult]) -> dict[str, Any]:
         # Tasks that failed have no value that could be converged or not.
         "unconverged": sum(not r.converged and not r.failure for r in results),
         "reconfigured": sum(r.reconfigured and not r.failure for r in results),
+        "fallbacks": sum(bool(r.fallbacks) for r in results),
+        "propagation": dict(Counter(r.propagation for r in results if r.member > 0)),
         "failures": failures,
     }

@@ -47,6 +47,11 @@ class RunFolder:
     propagation = property(
         lambda self: self.path / "propagation", doc="What members start from; may be removed."
     )
+    linearised = property(
+        lambda self: self.path / "linearised.csv", doc="Error bars to first order, and worst-case members."
+    )
+    attribution = property(lambda self: self.path / "attribution.csv", doc="What sets the error bars.")
+    worst_case = property(lambda self: self.path / "worst_case", doc="The worst-case members.")
     rows = property(lambda self: self.path / "rows", doc="Design rows; may be removed.")
     dataset = property(lambda self: self.path / "dataset.xyz", doc="Generated data.")
 

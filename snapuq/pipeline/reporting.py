@@ -12,6 +12,7 @@ from snapuq.errors import InputError
 from snapuq.pipeline.folder import RunFolder
 from snapuq.pipeline.record import read_record
 from snapuq.provenance import digest, versions
+from snapuq.results.influence import read_linearised_csv, read_shares_csv
 from snapuq.results.table import read_results_csv, read_summary_csv
 from snapuq.uq.ensemble_file import load_ensemble
 from snapuq.uq.hypercube import HypercubePosterior
@@ -64,6 +65,8 @@ def rebuild_report(path: str | Path) -> Path:
         is_unseen=source != NONE_HELD_OUT,
         summaries=read_summary_csv(run.summary) if run.summary.is_file() else (),
         results=read_results_csv(run.results) if run.results.is_file() else (),
+        linearised=read_linearised_csv(run.linearised) if run.linearised.is_file() else (),
+        shares=read_shares_csv(run.attribution) if run.attribution.is_file() else (),
         warnings=_stability_warnings(record.get("stability", {})),
         timings=record.get("timings"),
     )
@@ -96,7 +99,8 @@ def _stability_warnings(stability: Mapping[str, Any]) -> list[str]:
 
 def _stamp(run: RunFolder) -> dict[str, Any]:
     """What the report is made from, and what it consists of."""
-    sources = (run.config, run.posterior, run.ensemble, run.pointwise, run.results, run.summary)
+    tables = (run.results, run.summary, run.linearised, run.attribution)
+    sources = (run.config, run.posterior, run.ensemble, run.pointwise, *tables)
     record = read_record(run)
     # How long it took to draw the page is not known while it is drawn.
     timings = {k: v for k, v in record.get("timings", {}).items() if k != "report"}

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from snapuq.core.dataset import Structure
 from snapuq.core.engine import CellFreedom, Directions, Evaluation
-from snapuq.propagate.expansion import Expansion
-from snapuq.propagate.family import Family, Prediction, Shape
+from snapuq.propagate.degrees import Degrees
+from snapuq.propagate.expansion import STRAIN
+from snapuq.propagate.family import Family, Inverted, Prediction, Shape, inverted
 from snapuq.propagate.record import Record, Relaxed
 
 Array = NDArray[np.float64]
@@ -18,6 +19,10 @@ Array = NDArray[np.float64]
 #: Distance between the starts of a member and of the MLE, A, above which they are different questions. Random
 #: displacements differ by less.
 SAME_START = 0.35
+#: Errors of an interpolation that only starts a relaxation, as a multiple of those of other interpolations:
+#: below
+#: 1e-3 eV/A, where a first-order prediction leaves 1e-2.
+STATE_TOLERANCE = 100.0
 #: Difference of their cells, relative to the size.
 SAME_CELL = 0.1
 
@@ -36,17 +41,20 @@ class Context:
     def __init__(self, record: Record, predict: Prediction) -> None:
         self.record = record
         self._predict = predict
-        self._families: list[Family] = []
-        for structure in (*record.evaluated, *(r.start for r in record.relaxed if is_rigid(r))):
+        self._families: list[Family | Inverted] = []
+        # Nodes lie around the size of the first structure of a shape: relaxed ones before others.
+        for structure in (*(r.state for r in record.relaxed if is_rigid(r)), *record.evaluated):
             self._family(structure)
         self._found = 0
-        self._slopes = lru_cache(maxsize=64)(self._soft_slopes)
+        self._soft = lru_cache(maxsize=64)(self._soft_hessians)
+        self._strained = lru_cache(maxsize=8)(self._predict_strained)
 
-    def _family(self, structure: Structure) -> Family:
+    def _family(self, structure: Structure) -> Family | Inverted:
         shape, size = Shape.of(structure)
         family = next((f for f in self._families if f.shape.is_same(shape)), None)
         if family is None:
-            family = Family(shape, size, self._predict)
+            images = (inverted(shape, f) for f in self._families if isinstance(f, Family))
+            family = next(filter(None, images), None) or Family(shape, size, self._predict)
             self._families.append(family)
         return family
 
@@ -65,14 +73,31 @@ class Context:
         Evaluation or None
             None for other shapes, and where the interpolation is not good enough.
         """
+        found = self.find(structure)
+        return None if found is None else found[0].evaluate(member, found[1])
+
+    def find(self, structure: Structure) -> tuple[Family | Inverted, float] | None:
+        """Find the shape of a structure among those that the MLE was asked about.
+
+        Parameters
+        ----------
+        structure : Structure
+            Any.
+
+        Returns
+        -------
+        family : Family or Inverted
+            All members at this shape.
+        size : float
+            That of the structure; None instead of both for other shapes.
+        """
         shape, size = Shape.of(structure)
         for step in range(len(self._families)):
             # Members ask in the order in which the MLE did.
             at = (self._found + step) % len(self._families)
-            family = self._families[at]
-            if family.shape.is_same(shape):
+            if self._families[at].shape.is_same(shape):
                 self._found = at
-                return family.evaluate(member, size)
+                return self._families[at], size
         return None
 
     def at_state(self, state: Structure, cell: Array, member: int) -> Evaluation | None:
@@ -94,7 +119,7 @@ class Context:
         """
         shape, size = Shape.of(Structure(cell, fractional(state) @ cell, state.species))
         family = self._family(state)
-        return family.evaluate(member, size) if family.shape.is_same(shape) else None
+        return family.evaluate(member, size, STATE_TOLERANCE) if family.shape.is_same(shape) else None
 
     def match(
         self, number: int, start: Structure, cell: CellFreedom | None, directions: Directions
@@ -117,15 +142,16 @@ class Context:
         Relaxed or None
             The one of the same number if it fits, else the one with the nearest start.
         """
-        gaps = {
-            i: gap
-            for i, known in enumerate(self.record.relaxed)
-            if (known.cell, known.directions) == (cell, directions)
-            and (gap := distance(start, known.start)) is not None
-        }
-        if not gaps:
-            return None
-        return self.record.relaxed[number if number in gaps else min(gaps, key=lambda i: gaps[i])]
+
+        def gap(known: Relaxed) -> float | None:
+            is_alike = (known.cell, known.directions) == (cell, directions)
+            return distance(start, known.start) if is_alike else None
+
+        all_known = self.record.relaxed
+        if number < len(all_known) and gap(all_known[number]) is not None:
+            return all_known[number]
+        gaps = [(found, i) for i, known in enumerate(all_known) if (found := gap(known)) is not None]
+        return all_known[min(gaps)[1]] if gaps else None
 
     def soft_hessian(self, number: int, member: int) -> Array:
         """Hessian of a member in the softest modes of a state of the MLE.
@@ -140,25 +166,68 @@ class Context:
         Returns
         -------
         ndarray, shape (k, k)
-            In units of the typical curvature.
+            In units of the typical curvature; empty in a cell too large for rows.
 
         Raises
         ------
         SimulationError
             When rows cannot be computed.
         """
-        slopes = self._slopes(number)[:, member]
-        return self.record.expansions[number].project(slopes[1:] - slopes[0])
+        if not self.record.expansions[number].uses_rows:
+            return np.zeros((0, 0))
+        return self._soft(number)[member]
 
-    def _soft_slopes(self, number: int) -> Array:
-        """Slopes of all potentials, also displaced along each soft mode, shape (k + 1, M + 1, D)."""
-        expansion: Expansion = self.record.expansions[number]
+    def stress_response(self, number: int, member: int) -> Array:
+        """Change of a member's stress with the positions at a state of the MLE.
+
+        Parameters
+        ----------
+        number : int
+            Which expansion of the record; in a fixed cell, with atoms free in all directions.
+        member : int
+            Which potential.
+
+        Returns
+        -------
+        ndarray, shape (6, D)
+            Derivatives of the Voigt stress, eV/A^4, without drift.
+
+        Raises
+        ------
+        SimulationError
+            When rows cannot be computed.
+        """
+        state = self.record.expansions[number].degrees.state
+        degrees = Degrees(state, "full", "all")
+        rows = []
+        for q, strained in zip(STRAIN * np.eye(6, degrees.n_free), self._strained(number), strict=True):
+            # The mixed derivative of the energy: forces change with the strain as stresses with positions.
+            slopes = [
+                degrees.slope(to_evaluation(everything[member]), x)
+                for x, everything in zip((q, -q), strained, strict=True)
+            ]
+            rows.append((slopes[0] - slopes[1])[6:] / (2.0 * STRAIN * state.volume))
+        return np.array(rows)
+
+    def _predict_strained(self, number: int) -> tuple[tuple[Array, Array], ...]:
+        """All potentials at a state of the MLE under each of six strains, both ways."""
+        degrees = Degrees(self.record.expansions[number].degrees.state, "full", "all")
+        return tuple(
+            (self._predict(degrees.structure(q)), self._predict(degrees.structure(-q)))
+            for q in STRAIN * np.eye(6, degrees.n_free)
+        )
+
+    def _soft_hessians(self, number: int) -> Array:
+        """Those of all potentials, shape (M + 1, k, k)."""
+        expansion = self.record.expansions[number]
         degrees = expansion.degrees
         found = []
         for q in (np.zeros(degrees.n_free), *expansion.soft_modes()):
-            everything = self._predict(degrees.structure(q))
-            found.append([degrees.slope(to_evaluation(one), q) for one in everything])
-        return np.array(found)
+            everything = np.asarray(self._predict(degrees.structure(q)))
+            forces = everything[:, 1:-6].reshape(len(everything), -1, 3)
+            found.append(degrees.slopes(forces, everything[:, -6:], q))
+        slopes = np.array(found)
+        return expansion.project(np.moveaxis(slopes[1:] - slopes[0], 0, 1))
 
 
 def to_evaluation(numbers: Array) -> Evaluation:
@@ -177,6 +246,7 @@ def to_evaluation(numbers: Array) -> Evaluation:
     return Evaluation(float(numbers[0]), np.array(numbers[1:-6]).reshape(-1, 3), np.array(numbers[-6:]))
 
 
+@lru_cache(maxsize=1024)
 def is_rigid(relaxed: Relaxed) -> bool:
     """Tell whether a relaxation changed nothing but the size.
 
@@ -213,7 +283,8 @@ def distance(first: Structure, second: Structure) -> float | None:
     cell = first.cell
     if np.abs(second.cell - cell).max() > SAME_CELL * np.abs(cell).max():
         return None
-    shift = (fractional(first) - fractional(second) - turns(first, second)) @ cell
+    difference = fractional(first) - fractional(second)
+    shift = (difference - np.rint(difference)) @ cell
     farthest = float(np.linalg.norm(shift - shift.mean(axis=0), axis=1).max())
     return farthest if farthest < SAME_START else None
 
@@ -247,4 +318,4 @@ def fractional(structure: Structure) -> Array:
     ndarray, shape (N, 3)
         Not wrapped.
     """
-    return structure.positions @ np.linalg.inv(structure.cell)
+    return structure.fractional

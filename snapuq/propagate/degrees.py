@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,6 +13,8 @@ from snapuq.core.engine import CellFreedom, Directions, Evaluation
 Array = NDArray[np.float64]
 
 _VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
+_MATRIX = np.array([[0, 5, 4], [5, 1, 3], [4, 3, 2]])
+_N_STRAINS = {None: 0, "isotropic": 1, "axes": 3, "full": 6}
 
 
 class Degrees:
@@ -32,10 +36,18 @@ class Degrees:
 
     def __init__(self, state: Structure, cell: CellFreedom | None, directions: Directions) -> None:
         self.state, self.cell, self.directions = state, cell, directions
-        self.axes = _axes(state.cell)
-        self.strains = _strains(cell, self.axes)
-        self.n_strains = len(self.strains)
+        self.n_strains = _N_STRAINS[cell]
         self.n_free = self.n_strains + (3 if directions == "all" else 1) * len(state)
+
+    @cached_property
+    def axes(self) -> Array:
+        """Axes of the cell as rows, shape (3, 3)."""
+        return _axes(self.state.cell)
+
+    @cached_property
+    def strains(self) -> Array:
+        """The free strains, shape (k, 3, 3)."""
+        return _strains(self.cell, self.axes)
 
     def structure(self, q: Array) -> Structure:
         """Structure at some coordinates.
@@ -86,15 +98,32 @@ class Degrees:
         ndarray, shape (D,)
             eV, and eV/A.
         """
+        return self.slopes(found.forces, found.stress, q)
+
+    def slopes(self, forces: Array, stress: Array, q: Array) -> Array:
+        """Derivatives of the energies of several potentials by the coordinates.
+
+        Parameters
+        ----------
+        forces : ndarray, shape (..., N, 3)
+            At `q`, eV/A.
+        stress : ndarray, shape (..., 6)
+            There, eV/A^3.
+        q : ndarray, shape (D,)
+            Coordinates.
+
+        Returns
+        -------
+        ndarray, shape (..., D)
+            eV, and eV/A.
+        """
         gradient = self._gradient(q)
-        slope = -self._numbers(found.forces @ gradient)
+        slopes = -self._numbers(forces @ gradient)
         if not self.n_strains:
-            return slope
-        xx, yy, zz, yz, xz, xy = found.stress
-        stress = np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
+            return slopes
         volume = self.state.volume * float(np.linalg.det(gradient))
-        along = volume * np.linalg.inv(gradient) @ stress
-        return np.concatenate([np.einsum("kij,ij->k", self.strains, along), slope])
+        along = volume * np.linalg.inv(gradient) @ stress[..., _MATRIX]
+        return np.concatenate([np.einsum("kij,...ij->...k", self.strains, along), slopes], axis=-1)
 
     def is_converged(self, found: Evaluation, fmax: float, smax: float) -> bool:
         """Tell whether a relaxation may end here, by the engine's own rule.
@@ -187,7 +216,9 @@ class Degrees:
         return np.outer(u, self.axes[2])
 
     def _numbers(self, vectors: Array) -> Array:
-        return vectors.ravel() if self.directions == "all" else vectors @ self.axes[2]
+        if self.directions == "normal":
+            return vectors @ self.axes[2]
+        return vectors.reshape(*vectors.shape[:-2], -1)
 
 
 def _axes(cell: Array) -> Array:
@@ -203,5 +234,6 @@ def _strains(cell: CellFreedom | None, axes: Array) -> Array:
         return np.zeros((0, 3, 3))
     if cell == "isotropic":
         return np.eye(3)[None]
-    pairs = _VOIGT[:3] if cell == "axes" else _VOIGT
-    return np.array([0.5 * (np.outer(axes[i], axes[j]) + np.outer(axes[j], axes[i])) for i, j in pairs])
+    # All six span the same strains in any axes, and in these their slopes are Voigt stresses.
+    pairs, along = (_VOIGT[:3], axes) if cell == "axes" else (_VOIGT, np.eye(3))
+    return np.array([0.5 * (np.outer(along[i], along[j]) + np.outer(along[j], along[i])) for i, j in pairs])

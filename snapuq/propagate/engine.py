@@ -19,10 +19,12 @@ from snapuq.core.engine import (
     Saddle,
 )
 from snapuq.errors import SimulationError
+from snapuq.lammps.truth import LARGEST_VOLUME_RATIO
 from snapuq.propagate.context import Context, fractional, is_rigid, turns
 from snapuq.propagate.degrees import Degrees
 from snapuq.propagate.family import Shape
-from snapuq.propagate.newton import find_stationary
+from snapuq.propagate.metric import Metric
+from snapuq.propagate.newton import find_stationary, is_close
 from snapuq.propagate.record import CountingEngine, Relaxed, is_near
 
 Array = NDArray[np.float64]
@@ -30,8 +32,8 @@ Mode = Literal["auto", "brute", "batched", "newton", "implicit"]
 
 #: Steps to the zero of the pressure, by interpolated rows, at most.
 _PRESSURE_STEPS = 30
-#: Stress at which a lattice is found, eV/A^3: costs nothing, and moves no volume by more than 1e-8.
-_PRESSURE = 1.0e-9
+#: Relative change of a lattice parameter below which it is found, and the one that tells the stiffness.
+_LENGTH, _PROBE = 1.0e-9, 1.0e-3
 
 
 #: Tolerance on forces, eV/A, from which on it does not matter what kind of stationary point is near.
@@ -61,6 +63,8 @@ class PropagatingEngine:
     def __init__(self, engine: CountingEngine, member: int, context: Context, mode: Mode) -> None:
         self._engine, self._member, self._context, self._mode = engine, member, context, mode
         self._n_relaxed = 0
+        #: Largest energy, eV, by which a relaxation was predicted to lower that of the MLE's state.
+        self.decrement = 0.0
         #: Ways that were used.
         self.ways: set[str] = set()
         #: Relaxations and saddles that fell back to brute force.
@@ -181,57 +185,49 @@ class PropagatingEngine:
                 return found
         if self._mode == "batched" or known.expansion < 0:
             return None
-        if self._mode == "implicit":
-            return self._implicit(known, start)
-        return self._relaxed(known, start, fmax, smax)
-
-    def _rigid(self, known: Relaxed, start: Structure, fmax: float) -> tuple[Structure, Evaluation] | None:
-        """A crystal in which nothing moves but the scale, if it is free."""
-        shape, _ = Shape.of(start)
-        context, member = self._context, self._member
-        if known.cell is None:
-            found = context.evaluate(start, member)
-            degrees = Degrees(start, None, known.directions)
-            if found is None or not degrees.is_converged(found, fmax, 0.0):
-                return None
-            return start, degrees.masked(found)
-        _, at = Shape.of(known.state)
-        # The bulk modulus of the MLE serves as the slope at first.
-        slope: float | None = None
-        last: tuple[float, float] | None = None
-        for _ in range(_PRESSURE_STEPS):
-            structure = shape.at(at)
-            found = context.evaluate(structure, member)
-            if found is None or float(np.linalg.norm(found.forces, axis=1).max()) > fmax:
-                return None
-            stress = float(found.stress[:3].mean())
-            if abs(stress) <= _PRESSURE:
-                return structure, found
-            if last is None:
-                probe = context.evaluate(shape.at(at + 1.0e-3), member)
-                if probe is None:
-                    return None
-                slope = (float(probe.stress[:3].mean()) - stress) / 1.0e-3
-            elif at != last[0]:
-                slope = (stress - last[1]) / (at - last[0])
-            if slope is None or slope <= 0.0:
-                return None
-            last = (at, stress)
-            at -= stress / slope
-        return None
-
-    def _relaxed(
-        self, known: Relaxed, start: Structure, fmax: float, smax: float
-    ) -> tuple[Structure, Evaluation] | None:
         soft = self._context.soft_hessian(known.expansion, self._member)
-        # A symmetric start may have led the MLE to a saddle, and a loose tolerance tells no saddle from a
-        # minimum.
+        # A symmetric start may have led the MLE to a saddle; and a loose tolerance tells none from a minimum.
         n_negative = self._context.record.expansions[known.expansion].n_negative
         is_loose = fmax >= LOOSE
         if _n_negative(soft) != n_negative and not is_loose:
             return None
+        if self._mode == "implicit":
+            return self._implicit(known, start)
         is_minimum = n_negative == 0 and not is_loose
         return self._stationary(known, start, soft, fmax=fmax, smax=smax, is_minimum=is_minimum)
+
+    def _rigid(self, known: Relaxed, start: Structure, fmax: float) -> tuple[Structure, Evaluation] | None:
+        """A crystal in which nothing moves but the scale, if it is free."""
+        there = self._context.find(start)
+        if there is None:
+            return None
+        (family, own), member = there, self._member
+        if known.cell is None:
+            found = family.evaluate(member, own)
+            degrees = Degrees(start, None, known.directions)
+            if found is None or not degrees.is_converged(found, fmax, 0.0):
+                return None
+            return start, degrees.masked(found)
+        (shape, _), (_, at) = Shape.of(start), Shape.of(known.state)
+        probe = family.evaluate(member, at + _PROBE)
+        slope = step = 0.0
+        for _ in range(_PRESSURE_STEPS):
+            # Beyond, brute force has it run away.
+            if abs(at - own) > np.log(LARGEST_VOLUME_RATIO) / 3.0:
+                return None
+            found = family.evaluate(member, at)
+            if probe is None or found is None or float(np.linalg.norm(found.forces, axis=1).max()) > fmax:
+                return None
+            stress = float(found.stress[:3].mean())
+            # One slope for all steps: interpolations of different order do not join to the last digit.
+            slope = slope or (float(probe.stress[:3].mean()) - stress) / _PROBE
+            if slope <= 0.0:
+                return None
+            step = -stress / slope
+            if abs(step) <= _LENGTH:
+                return shape.at(at), found
+            at += step
+        return None
 
     def _stationary(
         self,
@@ -262,21 +258,44 @@ class PropagatingEngine:
         """First-order positions and cell, second-order energy."""
         expansion = self._context.record.expansions[known.expansion]
         degrees = _in_cell(known, start)
+        if not expansion.uses_rows:
+            return self._implicit_without_rows(expansion, degrees)
         at = self._context.at_state(known.state, degrees.state.cell, self._member)
         if at is None:
             return None
         zero = np.zeros(degrees.n_free)
         slope = degrees.slope(at, zero)
-        q = -expansion.solve(slope)
+        q = -expansion.solve(slope, self._context.soft_hessian(known.expansion, self._member))
+        if not is_close(degrees, q):
+            return None
+        self.decrement = max(self.decrement, 0.5 * abs(float(slope @ q)))
         # What is left of the forces is of second order; the stress follows the displacements to first order.
         energy = at.energy + 0.5 * float(slope @ q)
+        stress = np.zeros(6)
+        if known.cell is None:
+            stress = at.stress
+            if known.directions == "all":
+                stress = stress + self._context.stress_response(known.expansion, self._member) @ q
         self.ways.add("implicit")
-        rest = Evaluation(energy, np.zeros_like(at.forces), np.zeros(6) if known.cell else at.stress)
-        return degrees.structure(q), rest
+        return degrees.structure(q), Evaluation(energy, np.zeros_like(at.forces), stress)
+
+    def _implicit_without_rows(
+        self, expansion: Metric, degrees: Degrees
+    ) -> tuple[Structure, Evaluation] | None:
+        """First-order positions and cell, and what the potential itself says there."""
+        zero = np.zeros(degrees.n_free)
+        slope = degrees.slope(self._engine.evaluate(degrees.state), zero)
+        q = -expansion.solve(slope)
+        if not is_close(degrees, q):
+            return None
+        self.decrement = max(self.decrement, 0.5 * abs(float(slope @ q)))
+        self.ways.add("implicit")
+        structure = degrees.structure(q)
+        return structure, degrees.masked(self._engine.evaluate(structure))
 
     def _slope(self, known: Relaxed, degrees: Degrees) -> Array | None:
         """Slope at the MLE's state in the member's cell, by rows; None where it takes an evaluation."""
-        if self._mode == "newton":
+        if self._mode == "newton" or not self._context.record.expansions[known.expansion].uses_rows:
             return None
         if not is_near(self._context.record.expansions[known.expansion].degrees.state, known.state):
             return None

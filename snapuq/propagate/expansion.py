@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
@@ -10,6 +11,8 @@ from numpy.typing import NDArray
 from snapuq.core.dataset import Structure
 from snapuq.core.engine import CellFreedom, Directions, Engine
 from snapuq.propagate.degrees import Degrees
+from snapuq.propagate.krylov import expand_in_krylov_space
+from snapuq.propagate.metric import Metric
 
 Array = NDArray[np.float64]
 
@@ -41,6 +44,11 @@ class Expansion:
     hessian : ndarray, shape (D, D)
         Second derivatives of the energy by them.
     """
+
+    #: Those at the point and displaced along the soft modes.
+    uses_rows = True
+    #: Rows tell the curvatures of members.
+    probe = None
 
     def __init__(self, degrees: Degrees, hessian: Array) -> None:
         self.degrees, self.hessian = degrees, hessian
@@ -105,22 +113,36 @@ class Expansion:
 
         Parameters
         ----------
-        changes : ndarray, shape (k, D)
+        changes : ndarray, shape (..., k, D)
             Slope displaced by each of `soft_modes`, minus the slope without.
 
         Returns
         -------
-        ndarray, shape (k, k)
+        ndarray, shape (..., k, k)
             In units of the typical curvature, symmetric.
         """
         matrix = changes @ self.soft_modes().T / SOFT_STEP**2
-        symmetric: Array = 0.5 * (matrix + matrix.T)
+        symmetric: Array = 0.5 * (matrix + matrix.swapaxes(-1, -2))
         return symmetric
+
+    def to_arrays(self) -> dict[str, Array]:
+        """Turn into arrays for a file.
+
+        Returns
+        -------
+        dict
+            Name to array.
+        """
+        return {"hessian": self.hessian}
 
 
 def expand(
-    engine: Engine, state: Structure, cell: CellFreedom | None, directions: Directions
-) -> Expansion | None:
+    engine: Engine,
+    state: Structure,
+    cell: CellFreedom | None,
+    directions: Directions,
+    others: Sequence[Engine] = (),
+) -> Metric | None:
     """Compute the Hessian at a stationary point by differences of forces.
 
     Parameters
@@ -133,11 +155,13 @@ def expand(
         Freedom of the cell.
     directions : {'all', 'normal'}
         Which way atoms may move.
+    others : sequence of Engine
+        Potentials near the MLE, for states of too many coordinates for a dense matrix.
 
     Returns
     -------
-    Expansion or None
-        None when it has too many coordinates for a dense matrix.
+    Metric or None
+        None when it has too many coordinates for a dense matrix and no others are given.
 
     Raises
     ------
@@ -146,7 +170,9 @@ def expand(
     """
     degrees = Degrees(state, cell, directions)
     if degrees.n_free > LARGEST_DENSE:
-        return None
+        if not others:
+            return None
+        return expand_in_krylov_space(engine, degrees, others)
     n = degrees.n_strains
     hessian = np.zeros((degrees.n_free, degrees.n_free))
     if len(state) > 1:

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import accumulate
+from math import prod
+from operator import mul
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from snapuq.core.dataset import Structure
 from snapuq.core.engine import Evaluation
@@ -20,8 +25,10 @@ RowSource = Callable[[Structure], tuple[Array, Array]]
 #: (M + 1, 1 + 3 N + 6).
 Prediction = Callable[[Structure], Array]
 
-#: Step of the logarithm of lengths; five nodes cover 6 % of volume.
-STEP = 5.0e-3
+#: Step of the logarithm of lengths: seven nodes are exact enough for a smooth potential.
+STEP = 1.5e-3
+#: Distance from the MLE's size, in steps, up to which the nodes around it serve; 1 % of volume.
+REACH = 2.5
 #: Nodes on each side of the middle one: at first, and at most. Two more nodes tell the error of the ones
 #: before.
 _FEWEST, _MOST = 2, 4
@@ -96,8 +103,7 @@ class Shape:
             Logarithm of the cube root of its volume in A^3.
         """
         size = float(np.log(structure.volume) / 3.0)
-        fractional = structure.positions @ np.linalg.inv(structure.cell)
-        return cls(structure.cell * np.exp(-size), fractional, structure.species), size
+        return cls(structure.cell * np.exp(-size), structure.fractional, structure.species), size
 
     def at(self, size: float) -> Structure:
         """Give it a size.
@@ -159,7 +165,7 @@ class Family:
         n = len(shape.species)
         self._errors = np.repeat((n * ENERGY_ERROR, FORCE_ERROR, STRESS_ERROR), (1, 3 * n, 6))
 
-    def evaluate(self, member: int, size: float) -> Evaluation | None:
+    def evaluate(self, member: int, size: float, tolerance: float = 1.0) -> Evaluation | None:
         """Energy, forces and stress of one potential at one size.
 
         Parameters
@@ -168,6 +174,8 @@ class Family:
             0 the MLE, 1 to M the members.
         size : float
             Logarithm of the cube root of the volume in A^3.
+        tolerance : float
+            Errors that are accepted, as a multiple of those of this module.
 
         Returns
         -------
@@ -175,35 +183,95 @@ class Family:
             None when the interpolation is not good enough: a neighbour shell at the cutoff, for example.
         """
         x = (size - self.size) / STEP
-        middle = 0 if abs(x) <= _FEWEST else round(x)
-        before = self._interpolate(member, x, middle, _FEWEST - 1)
+        middle = 0 if abs(x) <= REACH else round(x)
         for half in range(_FEWEST, _MOST + 1):
-            now = self._interpolate(member, x, middle, half)
-            if before is None or now is None:
+            nodes = [self._node(middle + k) for k in range(-half, half + 1)]
+            values = np.array([node[member] for node in nodes if node is not None])
+            if len(values) < len(nodes):
                 return None
-            if (np.abs(now - before) <= self._errors).all():
+            before, now = _two_orders(half, x - middle) @ values
+            if (np.abs(now - before) <= tolerance * self._errors).all():
                 return Evaluation(float(now[0]), now[1:-6].reshape(-1, 3), now[-6:])
-            before = now
         return None
-
-    def _interpolate(self, member: int, x: float, middle: int, half: int) -> Array | None:
-        nodes = range(middle - half, middle + half + 1)
-        values = [self._node(k) for k in nodes]
-        weights = lagrange_weights(np.arange(nodes.start, nodes.stop, dtype=float), x)
-        found = np.zeros(len(self._errors))
-        for weight, value in zip(weights, values, strict=True):
-            if value is None:
-                return None
-            found += weight * value[member]
-        return found
 
     def _node(self, k: int) -> Array | None:
         if k not in self._nodes:
             try:
-                self._nodes[k] = self._predict(self.shape.at(self.size + STEP * k))
+                # Rows of a mapped file are taken one by one: a plain array is faster.
+                self._nodes[k] = np.asarray(self._predict(self.shape.at(self.size + STEP * k)))
             except SimulationError:
                 self._nodes[k] = None
         return self._nodes[k]
+
+
+class Inverted:
+    """The image of a family by inversion: as an atom displaced one way and the other.
+
+    Parameters
+    ----------
+    shape : Shape
+        The image.
+    family : Family
+        The family.
+    partners : ndarray of int, shape (N,)
+        Atom of the family that each atom of the image is the image of.
+    """
+
+    def __init__(self, shape: Shape, family: Family, partners: NDArray[np.intp]) -> None:
+        self.shape = shape
+        self._family, self._partners = family, partners
+
+    def evaluate(self, member: int, size: float, tolerance: float = 1.0) -> Evaluation | None:
+        """Energy, forces and stress of one potential at one size; see `Family.evaluate`.
+
+        Parameters
+        ----------
+        member : int
+            0 the MLE, 1 to M the members.
+        size : float
+            Logarithm of the cube root of the volume in A^3.
+        tolerance : float
+            Errors that are accepted.
+
+        Returns
+        -------
+        Evaluation or None
+            That of the family, forces the other way.
+        """
+        found = self._family.evaluate(member, size, tolerance)
+        if found is None:
+            return None
+        return Evaluation(found.energy, -found.forces[self._partners], found.stress)
+
+
+def inverted(shape: Shape, family: Family) -> Inverted | None:
+    """See whether a shape is the image of a family by inversion.
+
+    Parameters
+    ----------
+    shape : Shape
+        In the same cell, with one atom elsewhere; other images are not looked for.
+    family : Family
+        What it may be an image of.
+
+    Returns
+    -------
+    Inverted or None
+        None when it is not.
+    """
+    other = family.shape
+    if shape.species != other.species or np.abs(shape.cell - other.cell).max() > SAME_SHAPE:
+        return None
+    moved = np.flatnonzero(np.abs(shape.fractional - other.fractional).max(axis=1) > SAME_SHAPE)
+    if len(moved) != 1:
+        return None
+    middle = (shape.fractional + other.fractional)[moved[0]]
+    images, atoms = ((f % 1.0) % 1.0 for f in (middle - shape.fractional, other.fractional))
+    gaps, partners = cKDTree(atoms, boxsize=1.0).query(images)
+    species = np.array(shape.species)
+    if gaps.max() > SAME_SHAPE or (species[partners] != species).any():
+        return None
+    return Inverted(shape, family, partners)
 
 
 def lagrange_weights(nodes: Array, x: float) -> Array:
@@ -221,9 +289,23 @@ def lagrange_weights(nodes: Array, x: float) -> Array:
     ndarray, shape (n,)
         Their sum is 1.
     """
-    differences = nodes[:, None] - nodes[None]
-    np.fill_diagonal(differences, 1.0)
-    factors = np.broadcast_to(x - nodes, differences.shape).copy()
-    np.fill_diagonal(factors, 1.0)
-    weights: Array = np.prod(factors / differences, axis=1)
+    # Faster than array operations for a few nodes.
+    places = tuple(nodes.tolist())
+    gaps = [x - place for place in places]
+    before = accumulate(gaps, mul, initial=1.0)
+    after = [*accumulate(reversed(gaps[1:]), mul, initial=1.0)][::-1]
+    return np.array([b * a / d for b, a, d in zip(before, after, _denominators(places), strict=False)])
+
+
+@lru_cache(maxsize=64)
+def _denominators(places: tuple[float, ...]) -> tuple[float, ...]:
+    return tuple(prod(place - other for other in places if other != place) for place in places)
+
+
+def _two_orders(half: int, x: float) -> Array:
+    """Weights of all nodes but the outermost two, and of all, shape (2, 2 half + 1)."""
+    weights = np.zeros((2, 2 * half + 1))
+    nodes = np.arange(-half, half + 1.0)
+    weights[0, 1:-1] = lagrange_weights(nodes[1:-1], x)
+    weights[1] = lagrange_weights(nodes, x)
     return weights

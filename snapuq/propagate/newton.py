@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from snapuq.core.dataset import Structure
 from snapuq.core.engine import Engine, Evaluation
 from snapuq.propagate.degrees import Degrees
-from snapuq.propagate.expansion import Expansion
+from snapuq.propagate.metric import Metric
 
 Array = NDArray[np.float64]
 
@@ -18,8 +18,9 @@ Array = NDArray[np.float64]
 LARGEST_STEPS = 12
 #: Longest step of an atom, A, and of a strain.
 LARGEST_MOVE, LARGEST_STRAIN = 0.25, 0.03
-#: Distance from the MLE's state beyond which the member's is another one, A: half-way to the next site.
-REACH = 1.0
+#: Distance from the MLE's state beyond which the member's is another one, A: half-way to the next site; and
+#: strain.
+REACH, STRETCH = 1.0, 0.15
 #: Steps of an atom below this are too short to tell a curvature, A.
 SHORT = 1.0e-3
 
@@ -46,7 +47,7 @@ class Stationary:
 def find_stationary(
     engine: Engine,
     degrees: Degrees,
-    expansion: Expansion,
+    expansion: Metric,
     start: Array,
     *,
     soft: Array,
@@ -65,7 +66,7 @@ def find_stationary(
         The member.
     degrees : Degrees
         Coordinates around the MLE's state in the member's cell.
-    expansion : Expansion
+    expansion : Metric
         Of the MLE.
     start : ndarray, shape (D,)
         Coordinates.
@@ -95,11 +96,19 @@ def find_stationary(
 
     q, slope, step = start, None, None
     for count in range(1, LARGEST_STEPS + 1):
+        if not is_close(degrees, q):
+            return None
         structure = degrees.structure(q)
         found = engine.evaluate(structure)
-        if degrees.is_converged(found, fmax, smax):
-            return Stationary(structure, degrees.masked(found), count)
         now = degrees.slope(found, q)
+        if degrees.is_converged(found, fmax, smax):
+            if is_minimum and expansion.probe is not None:
+                count += 1
+                beside = q + expansion.probe
+                change = degrees.slope(engine.evaluate(degrees.structure(beside)), beside) - now
+                if float(change @ expansion.probe) <= 0.0:
+                    return None
+            return Stationary(structure, degrees.masked(found), count)
         if slope is not None and step is not None:
             change = now - slope
             if is_minimum and degrees.reach(step) > SHORT and float(step @ change) <= 0.0:
@@ -109,9 +118,26 @@ def find_stationary(
                 updates.append((rest, float(rest @ change)))
         slope, step = now, _limited(degrees, -solve(now))
         q = q + step
-        if degrees.reach(q) > REACH:
-            return None
     return None
+
+
+def is_close(degrees: Degrees, q: Array) -> bool:
+    """Tell whether a state may still be the one that the MLE has.
+
+    Parameters
+    ----------
+    degrees : Degrees
+        Coordinates around the MLE's state.
+    q : ndarray, shape (D,)
+        Coordinates.
+
+    Returns
+    -------
+    bool
+        Whether no atom moved by more than `REACH`, and no strain is larger than `STRETCH`.
+    """
+    stretch = float(np.abs(q[: degrees.n_strains]).max(initial=0.0))
+    return degrees.reach(q) <= REACH and stretch <= STRETCH
 
 
 def _limited(degrees: Degrees, step: Array) -> Array:

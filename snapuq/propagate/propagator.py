@@ -16,6 +16,7 @@ from snapuq.core.task import REFERENCE_MEMBER, PropertyTask
 from snapuq.errors import SimulationError
 from snapuq.propagate.context import Context
 from snapuq.propagate.engine import Mode, PropagatingEngine
+from snapuq.propagate.krylov import N_MEMBERS
 from snapuq.propagate.record import CountingEngine, Record, RecordingEngine
 from snapuq.propagate.store import Predictor
 from snapuq.properties import PROPERTIES, build_params
@@ -57,27 +58,50 @@ class Propagator:
         if mode == "brute" or task.member == REFERENCE_MEMBER:
             yield self._make(task.member)
         elif task.member == 0:
-            recording = _recording(self._make(0))
-            try:
-                yield recording
-            except SimulationError:
-                # Members find no start here, and compute the property by themselves.
-                self._store.keep(task.key, Record())
-                raise
-            self._store.keep(task.key, recording.record())
+            # Members wait for the record, rather than compute it as well.
+            with self._store.building(task.key):
+                try:
+                    recording = self._recording()
+                    yield recording
+                except SimulationError:
+                    # Members find no start here, and compute the property by themselves.
+                    self._store.keep(task.key, Record())
+                    raise
+                self._store.keep(task.key, recording.record())
         else:
             context = self._contexts(_Start(task))
             kind = _BandPropagating if isinstance(self._make(task.member), BandEngine) else PropagatingEngine
             yield kind(self._make(task.member), task.member, context, mode)
 
+    def _recording(self) -> RecordingEngine:
+        engine = self._make(0)
+        others = [self._make(m) for m in range(1, 1 + min(N_MEMBERS, self._predictor.n_members))]
+        kind = _BandRecording if isinstance(engine, BandEngine) else RecordingEngine
+        return kind(engine, others)
+
+    def record(self, task: PropertyTask) -> Record:
+        """What members start from, computed where it is not kept.
+
+        Parameters
+        ----------
+        task : PropertyTask
+            The MLE's.
+
+        Returns
+        -------
+        Record
+            Empty where the MLE has no value.
+        """
+        return self._store.record(task.key, lambda: self._build(task))
+
     def _read(self, start: _Start) -> Context:
-        return Context(self._store.record(start.task.key, lambda: self._build(start.task)), self._predictor)
+        return Context(self.record(start.task), self._predictor)
 
     def _build(self, task: PropertyTask) -> Record:
         """Run the MLE's task once more: its result is known, but not its record."""
-        recording = _recording(self._make(0))
         params = build_params(task.property, task.parameters)
         try:
+            recording = self._recording()
             PROPERTIES[task.property].run(recording, params, np.random.Generator(np.random.PCG64(task.seed)))
         except SimulationError:
             return Record()
@@ -112,11 +136,15 @@ def start_of(task: PropertyTask) -> PropertyTask:
     """
     engine = dict(task.engine)
     mle: dict[str, Any] = engine.pop("mle")
-    return replace(task, member=0, engine=engine, seed=mle["seed"], potential_digest=mle["potential"])
-
-
-def _recording(engine: CountingEngine) -> RecordingEngine:
-    return _BandRecording(engine) if isinstance(engine, BandEngine) else RecordingEngine(engine)
+    return replace(
+        task,
+        label=mle["label"],
+        propagation=mle["propagation"],
+        member=0,
+        engine=engine,
+        seed=mle["seed"],
+        potential_digest=mle["potential"],
+    )
 
 
 class _BandRecording(RecordingEngine):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -14,8 +14,10 @@ from snapuq.core.dataset import Structure
 from snapuq.core.engine import FMAX, SMAX, CellFreedom, Directions, Engine, Evaluation, Relaxation, Saddle
 from snapuq.errors import SimulationError
 from snapuq.propagate.degrees import Degrees
-from snapuq.propagate.expansion import LARGEST_DENSE, Expansion, expand
+from snapuq.propagate.expansion import Expansion, expand
 from snapuq.propagate.family import Shape
+from snapuq.propagate.krylov import KrylovExpansion
+from snapuq.propagate.metric import Metric
 
 Array = NDArray[np.float64]
 
@@ -61,14 +63,14 @@ class Record:
     saddles : tuple of tuple of int
         Of each search: the expansions at the saddle and where the first band came to rest, -1 for none, and
         the number of negative modes that the search found at the latter.
-    expansions : tuple of Expansion
+    expansions : tuple of Metric
         At the states.
     """
 
     evaluated: tuple[Structure, ...] = ()
     relaxed: tuple[Relaxed, ...] = ()
     saddles: tuple[tuple[int, int, int], ...] = ()
-    expansions: tuple[Expansion, ...] = ()
+    expansions: tuple[Metric, ...] = ()
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Turn into arrays for a file.
@@ -95,7 +97,7 @@ class Record:
         heads["expansions"] = [[list(d.state.species), d.cell, d.directions] for d in degrees]
         for i, expansion in enumerate(self.expansions):
             put(f"point{i}", expansion.degrees.state)
-            arrays[f"hessian{i}"] = expansion.hessian
+            arrays |= {f"{name}{i}": array for name, array in expansion.to_arrays().items()}
         arrays["heads"] = np.frombuffer(json.dumps(heads).encode(), dtype=np.uint8)
         return arrays
 
@@ -118,8 +120,13 @@ class Record:
         def get(name: str, species: list[str]) -> Structure:
             return Structure(arrays[f"{name}_cell"], arrays[f"{name}_positions"], tuple(species))
 
+        def expansion(i: int, degrees: Degrees) -> Metric:
+            if f"hessian{i}" in arrays:
+                return Expansion(degrees, arrays[f"hessian{i}"])
+            return KrylovExpansion(degrees, arrays[f"basis{i}"], arrays[f"products{i}"])
+
         expansions = tuple(
-            Expansion(Degrees(get(f"point{i}", species), cell, directions), arrays[f"hessian{i}"])
+            expansion(i, Degrees(get(f"point{i}", species), cell, directions))
             for i, (species, cell, directions) in enumerate(heads["expansions"])
         )
         relaxed = tuple(
@@ -146,10 +153,12 @@ class RecordingEngine:
     ----------
     engine : CountingEngine
         The MLE.
+    others : sequence of Engine
+        Some members.
     """
 
-    def __init__(self, engine: CountingEngine) -> None:
-        self.engine = engine
+    def __init__(self, engine: CountingEngine, others: Sequence[Engine] = ()) -> None:
+        self.engine, self._others = engine, others
         self._evaluated: list[Structure] = []
         self._shapes: list[Shape] = []
         self._relaxed: list[Relaxed] = []
@@ -255,20 +264,22 @@ class RecordingEngine:
         Record
             What was asked for so far.
         """
-        expansions: list[Expansion] = []
+        expansions: list[Metric] = []
 
         def number(
-            state: Structure, cell: CellFreedom | None, directions: Directions, negative: int | None
+            state: Structure,
+            cell: CellFreedom | None,
+            directions: Directions,
+            negative: int | None,
+            others: Sequence[Engine] = (),
         ) -> int:
-            if Degrees(state, cell, directions).n_free > LARGEST_DENSE:
-                return -1
             for i, known in enumerate(expansions):
                 degrees = known.degrees
                 same = (degrees.cell, degrees.directions) == (cell, directions)
                 if same and negative in (None, known.n_negative) and is_near(degrees.state, state):
                     return i
             try:
-                found = expand(self.engine, state, cell, directions)
+                found = expand(self.engine, state, cell, directions, others)
             except SimulationError:
                 return -1
             if found is None or negative not in (None, found.n_negative):
@@ -276,13 +287,14 @@ class RecordingEngine:
             expansions.append(found)
             return len(expansions) - 1
 
+        # Without others: a few vectors do not tell the signature of a saddle.
         saddles = tuple(
             (number(s.structure, None, "all", 1), number(s.first, None, "all", None), s.first_negative)
             for s in self._saddles
             if s.converged
         )
         # From the last: it is relaxed further than those on the way to it.
-        numbers = [number(r.state, r.cell, r.directions, None) for r in reversed(self._relaxed)]
+        numbers = [number(r.state, r.cell, r.directions, None, self._others) for r in reversed(self._relaxed)]
         relaxed = [
             Relaxed(r.start, r.state, r.cell, r.directions, n)
             for r, n in zip(self._relaxed, reversed(numbers), strict=True)

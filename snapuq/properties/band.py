@@ -118,7 +118,7 @@ def relax_band(engine: Engine, images: Sequence[Structure], *, fmax: float, max_
 
 
 def straight_band(first: Structure, last: Structure, images: int) -> tuple[Structure, ...]:
-    """Images on the straight line between two states.
+    """Images on the straight line between two states, the last of which is moved to the centre of the first.
 
     Parameters
     ----------
@@ -133,6 +133,8 @@ def straight_band(first: Structure, last: Structure, images: int) -> tuple[Struc
         From the first to the last.
     """
     way = last.positions - first.positions
+    # A tangent with a net translation, which costs no energy, would carry the images away.
+    way -= way.mean(axis=0)
     return tuple(
         Structure(first.cell, first.positions + s * way, first.species) for s in np.linspace(0.0, 1.0, images)
     )

@@ -62,6 +62,8 @@ class Barrier(Property):
     Henkelman, Uberuaga and Jonsson, J. Chem. Phys. 113, 9901 (2000), doi:10.1063/1.1329672.
     """
 
+    version = 2
+
     @dataclass(frozen=True)
     class Params:
         """Crystal, supercell, hop and band.

@@ -21,8 +21,7 @@ from snapuq.properties.base import (
 )
 from snapuq.properties.cell_lengths import CellLength, repeated_length
 from snapuq.properties.crystals import Crystal
-from snapuq.properties.elastic import elastic_tensor
-from snapuq.properties.elastic_tensor import ElasticSymmetry
+from snapuq.properties.elastic import elastic_symmetry, elastic_tensor
 
 Array = NDArray[np.float64]
 Constant = Literal["volume", "pressure"]
@@ -209,7 +208,7 @@ def relax_defect(engine: Engine, host: Host, start: Structure, params: DefectPar
     Clouet, Varvenne and Jourdan, Comput. Mater. Sci. 147, 49 (2018), doi:10.1016/j.commatsci.2018.01.053.
     """
     relaxed = engine.relax(start, fmax=params.fmax, max_evaluations=MAX_EVALUATIONS)
-    symmetry = ElasticSymmetry.of(host.bulk.crystal.kind.point_group)
+    symmetry = elastic_symmetry(host.bulk.crystal)
     tensor = elastic_tensor(engine, host.bulk.primitive, symmetry, STRAIN, relax_ions=True)
     converged = tensor.converged
     if params.constant == "pressure":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,7 +106,7 @@ class Elastic(Property):
         Mapping
             Quantity name to unit; ``bulk_modulus`` and ``shear_modulus`` are Hill's.
         """
-        names = [*_symmetry(Crystal.parse(params.structure)).names]
+        names = [*elastic_symmetry(Crystal.parse(params.structure)).names]
         for modulus in ("bulk_modulus", "shear_modulus"):
             names += [modulus, f"{modulus}_voigt", f"{modulus}_reuss"]
         return dict.fromkeys([*names, "born_min_eigenvalue"], "GPa")
@@ -130,7 +131,7 @@ class Elastic(Property):
         """
         bulk = relax_crystal(engine, params.structure)
         tensor = elastic_tensor(
-            engine, bulk.primitive, _symmetry(bulk.crystal), params.strain, params.relax_ions
+            engine, bulk.primitive, elastic_symmetry(bulk.crystal), params.strain, params.relax_ions
         )
         stiffness = tensor.stiffness * GPA_PER_EV_A3
         mean = averages(stiffness)
@@ -149,7 +150,20 @@ class Elastic(Property):
         return PropertyOutput(quantities(values, Elastic.outputs(params)), converged, bool(lost), lost)
 
 
-def _symmetry(crystal: Crystal) -> ElasticSymmetry:
+@lru_cache(maxsize=64)
+def elastic_symmetry(crystal: Crystal) -> ElasticSymmetry:
+    """Independent elastic constants of a crystal.
+
+    Parameters
+    ----------
+    crystal : Crystal
+        The crystal.
+
+    Returns
+    -------
+    ElasticSymmetry
+        Of its point group.
+    """
     return ElasticSymmetry.of(crystal.kind.point_group)
 
 

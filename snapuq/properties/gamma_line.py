@@ -25,7 +25,7 @@ from snapuq.properties.base import (
 from snapuq.properties.cell_lengths import CellLength, slab_lengths
 from snapuq.properties.crystals import PROTOTYPES, Crystal
 from snapuq.properties.prototypes import CENTRING
-from snapuq.properties.slabs import Index, check_index, cut_slab
+from snapuq.properties.slabs import Index, check_index, usual_slab
 
 #: Lines that are looked at unless others are asked for. Those of fcc and hcp end in the intrinsic fault.
 USUAL = {
@@ -138,6 +138,8 @@ class GammaLine(Property):
     Vitek, Philos. Mag. 18, 773 (1968), doi:10.1080/14786436808227500.
     """
 
+    version = 2
+
     @dataclass(frozen=True)
     class Params:
         """Crystal, lines and slab.
@@ -152,9 +154,10 @@ class GammaLine(Property):
         points : int
             Number of displacements, both ends included.
         thickness : float, optional
-            Least thickness of the slab, A; by default ten times the cube root of the volume per atom.
+            Least thickness of the slab, A, at the first guess of the crystal's size; by default ten times the
+            cube root of the volume per atom.
         vacuum : float
-            Empty space between slabs, A; more than the cutoff of the potential.
+            Empty space between slabs, A, likewise; more than the cutoff of the potential.
         fmax : float
             Largest force along the normal at the end, eV/A.
         """
@@ -278,8 +281,7 @@ class GammaLine(Property):
         """
         bulk = relax_crystal(engine, params.structure)
         line = Line.parse(params.lines[0])
-        thickness = params.thickness or _THICKNESS * bulk.volume ** (1.0 / 3.0)
-        slab = cut_slab(bulk, line.plane, thickness, params.vacuum)
+        slab = usual_slab(bulk, line.plane, params.thickness, _THICKNESS, params.vacuum)
         relaxed = engine.relax(slab.structure, directions="normal", fmax=params.fmax)
         origin, zero = relaxed.structure, relaxed.evaluation.energy
         converged, moved = relaxed.converged, has_moved(slab.structure, origin)

@@ -95,6 +95,36 @@ def cut_slab(crystal: RelaxedCrystal, miller: Index, thickness: float, vacuum: f
     return Slab(structure, float(np.linalg.norm(np.cross(u, v))), steps >= periods // 2)
 
 
+def usual_slab(
+    crystal: RelaxedCrystal, miller: Index, thickness: float | None, usual: float, vacuum: float
+) -> Slab:
+    """Cut a slab whose thickness and empty space scale with the crystal, so that it has one shape for all
+    potentials.
+
+    Parameters
+    ----------
+    crystal : RelaxedCrystal
+        The crystal.
+    miller : tuple of int
+        Indices of the plane in the conventional cell.
+    thickness : float or None
+        Least thickness, A, at the first guess of the crystal's size.
+    usual : float
+        What stands for no thickness, in cube roots of the volume per atom.
+    vacuum : float
+        Empty space between slabs, A, at the first guess of the crystal's size.
+
+    Returns
+    -------
+    Slab
+        With the smallest cell in the plane.
+    """
+    guess = crystal.crystal.primitive(*crystal.crystal.size_guess())
+    ratio = (crystal.primitive.volume / guess.volume) ** (1.0 / 3.0)
+    known = thickness or usual * (guess.volume / len(guess)) ** (1.0 / 3.0)
+    return cut_slab(crystal, miller, ratio * known, ratio * vacuum)
+
+
 def primitive_index(miller: Index, vectors: Array) -> Index:
     """Miller indices of the same plane in the primitive cell.
 

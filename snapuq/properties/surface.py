@@ -21,7 +21,7 @@ from snapuq.properties.base import (
 )
 from snapuq.properties.cell_lengths import CellLength, slab_lengths
 from snapuq.properties.crystals import Crystal, System
-from snapuq.properties.slabs import Index, check_index, cut_slab
+from snapuq.properties.slabs import Index, check_index, usual_slab
 
 #: Surfaces that are looked at unless others are asked for, in the conventional cell of each crystal system.
 USUAL: Mapping[System, tuple[Index, ...]] = {
@@ -48,6 +48,7 @@ class Surface(Property):
     Tran et al., Sci. Data 3, 160080 (2016), doi:10.1038/sdata.2016.80.
     """
 
+    version = 2
     ranked = ("surface_energy",)
 
     @dataclass(frozen=True)
@@ -63,9 +64,10 @@ class Surface(Property):
             by default (100), (110), (111), (112), (210), (310) and (321) of cubic crystals, and the low ones
             of others.
         thickness : float, optional
-            Least thickness of the slab, A; by default seven times the cube root of the volume per atom.
+            Least thickness of the slab, A, at the first guess of the crystal's size; by default seven times
+            the cube root of the volume per atom.
         vacuum : float
-            Empty space between slabs, A; more than the cutoff of the potential.
+            Empty space between slabs, A, likewise; more than the cutoff of the potential.
         fmax : float
             Largest force at the end, eV/A.
         """
@@ -172,8 +174,7 @@ class Surface(Property):
             The quantities of `outputs`.
         """
         bulk = relax_crystal(engine, params.structure)
-        thickness = params.thickness or _THICKNESS * bulk.volume ** (1.0 / 3.0)
-        slab = cut_slab(bulk, params.miller[0], thickness, params.vacuum)
+        slab = usual_slab(bulk, params.miller[0], params.thickness, _THICKNESS, params.vacuum)
         relaxed = engine.relax(slab.structure, fmax=params.fmax)
         energy = (relaxed.evaluation.energy - len(slab.structure) * bulk.energy) / (2.0 * slab.area)
         return PropertyOutput(

@@ -36,11 +36,15 @@ from snapuq.report.evaluation import (
 from snapuq.report.failures import failure_rows, is_flagged
 from snapuq.report.figures import Drawing, pointwise_drawings
 from snapuq.report.fit_tables import calibrated_kinds, fit_rows, further_rows, group_rows, member_rows
+from snapuq.report.influence import influence_rows
+from snapuq.report.influence_figure import influence_drawings
 from snapuq.report.property_figures import property_drawings
 from snapuq.report.style import save_figure, styled
 from snapuq.report.tables import is_curve_point, metric_rows, property_row, rank_rows
 from snapuq.report.text import KINDS, number, percent
+from snapuq.report.ways import way_rows
 from snapuq.results.failures import FAILED_WARNING, failure_warnings
+from snapuq.results.influence import LinearisedQuantity, Share
 
 #: Quantity that tells whether a crystal is elastically stable: positive.
 STABILITY = "born_min_eigenvalue"
@@ -80,6 +84,10 @@ class ReportInputs:
         One per quantity.
     results : sequence of PropertyResult
         One per property and member; their failures are named.
+    linearised : sequence of LinearisedQuantity
+        Error bars to first order.
+    shares : sequence of Share
+        What sets them.
     warnings : sequence of str
         Shown at the top.
     timings : Mapping or None
@@ -98,6 +106,8 @@ class ReportInputs:
     is_unseen: bool = True
     summaries: Sequence[PropertySummary] = ()
     results: Sequence[PropertyResult] = ()
+    linearised: Sequence[LinearisedQuantity] = ()
+    shares: Sequence[Share] = ()
     warnings: Sequence[str] = ()
     timings: Mapping[str, float] | None = field(default=None)
 
@@ -131,6 +141,9 @@ def render_report(inputs: ReportInputs, folder: str | Path) -> Path:
     poor = poor_fit_warnings(overall)
     with styled():
         property_figures = [_embedded(d, folder) for d in property_drawings(inputs.summaries)]
+        influence_figures = [
+            _embedded(d, folder) for d in influence_drawings(inputs.linearised, inputs.shares)
+        ]
         drawings = pointwise_drawings(table) if table is not None else ()
         pointwise_figures = [_embedded(d, folder) for d in drawings]
     environment = Environment(
@@ -147,6 +160,9 @@ def render_report(inputs: ReportInputs, folder: str | Path) -> Path:
         property_figures=property_figures,
         rank_rows=rank_rows(rank_correlations(inputs.results, _references(inputs.summaries))),
         failures=failure_rows(inputs.results, inputs.summaries),
+        ways=way_rows(inputs.results),
+        influence_rows=influence_rows(inputs.linearised, inputs.shares),
+        influence_figures=influence_figures,
         kinds=[KINDS[m.kind].name for m in overall],
         metric_rows=metric_rows(overall),
         group_tables=_group_tables(table) if table is not None else [],

@@ -34,7 +34,23 @@ def is_curve_point(summary: PropertySummary) -> bool:
     bool
         True for ``energy_at_<ratio>`` and ``curve_<anything>``.
     """
-    return summary.quantity.startswith(POINT_PREFIX) or curve_ratio(summary.quantity) is not None
+    return is_curve_name(summary.quantity)
+
+
+def is_curve_name(quantity: str) -> bool:
+    """Tell the name of a point of a curve.
+
+    Parameters
+    ----------
+    quantity : str
+        Name of a quantity.
+
+    Returns
+    -------
+    bool
+        True for ``energy_at_<ratio>`` and ``curve_<anything>``.
+    """
+    return quantity.startswith(POINT_PREFIX) or curve_ratio(quantity) is not None
 
 
 def curve_ratio(quantity: str) -> float | None:

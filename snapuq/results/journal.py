@@ -197,6 +197,7 @@ def result_to_plain(result: PropertyResult) -> dict[str, Any]:
         "fmax": result.fmax,
         "propagation": result.propagation,
         "fallbacks": result.fallbacks,
+        "decrement": result.decrement,
         "evaluations": result.evaluations,
     }
 

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from snapuq.core.task import REFERENCE_MEMBER
 from snapuq.errors import InputError, nearest
 from snapuq.provenance import write_text
 from snapuq.results.failures import narrowing
+from snapuq.results.implicit import Errors
 
 #: Probabilities of the quantiles in a summary.
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -27,10 +29,13 @@ RESULT_COLUMNS = (
     "quantity",
     "value",
     "unit",
+    "error",
     "converged",
     "reconfigured",
     "fmax",
     "evaluations",
+    "propagation",
+    "fallbacks",
     "failure",
     "detail",
 )
@@ -44,6 +49,7 @@ _NUMBERS = (
     "sound_maximum",
     "sound_std",
     "narrowing",
+    "propagation_error",
 )
 _COUNTS = ("n_members", "n_failed", "n_unconverged", "n_reconfigured")
 _QUANTILE_COLUMNS = tuple(f"quantile_{q:g}" for q in QUANTILES)
@@ -63,7 +69,7 @@ Reference = Mapping[tuple[str, str], Quantity]
 
 
 def summarise(
-    results: Iterable[PropertyResult], reference: Reference | None = None
+    results: Iterable[PropertyResult], reference: Reference | None = None, errors: Errors | None = None
 ) -> tuple[PropertySummary, ...]:
     """Summarise each quantity over the ensemble.
 
@@ -74,6 +80,8 @@ def summarise(
     reference : Mapping, optional
         True values by (property label, quantity); they take precedence over results of a reference
         potential.
+    errors : Mapping, optional
+        Estimated errors of propagation.
 
     Returns
     -------
@@ -88,13 +96,19 @@ def summarise(
     by_label: dict[str, list[PropertyResult]] = {}
     for result in results:
         by_label.setdefault(result.label, []).append(result)
+    estimates: dict[tuple[str, str], list[float]] = {}
+    for (label, _, name), error in (errors or {}).items():
+        estimates.setdefault((label, name), []).append(error)
     summaries = []
     for label, group in by_label.items():
         group = sorted(group, key=lambda r: r.member)
         units = {name: q.unit for r in reversed(group) for name, q in r.values.items()}
         order = max((list(r.values) for r in group), key=len)
         names = sorted(units, key=lambda n: (order.index(n) if n in order else len(order), n))
-        summaries += [_summary(label, n, units.get(n, ""), group, reference or {}) for n in names or [""]]
+        for name in names or [""]:
+            summary = _summary(label, name, units.get(name, ""), group, reference or {})
+            known = estimates.get((label, name))
+            summaries.append(replace(summary, propagation_error=float(np.mean(known)) if known else None))
     return tuple(summaries)
 
 
@@ -150,7 +164,7 @@ def _reasons(result: PropertyResult) -> list[str]:
     return [reason for reason, is_raised in flags.items() if is_raised]
 
 
-def write_results_csv(path: Path, results: Iterable[PropertyResult]) -> None:
+def write_results_csv(path: Path, results: Iterable[PropertyResult], errors: Errors | None = None) -> None:
     """Write one row for each (property, member, quantity).
 
     Parameters
@@ -159,15 +173,19 @@ def write_results_csv(path: Path, results: Iterable[PropertyResult]) -> None:
         The file.
     results : iterable of PropertyResult
         A failure is one row without a quantity.
+    errors : Mapping, optional
+        Estimated errors of propagation; those of exact values are left empty.
     """
+    known = errors or {}
     rows = []
     for r in results:
-        cost = ["" if r.fmax is None else repr(r.fmax), r.evaluations]
+        cost = ["" if r.fmax is None else repr(r.fmax), r.evaluations, r.propagation, r.fallbacks]
         state = [int(r.converged), int(r.reconfigured), *cost, r.failure, r.detail]
         for name, q in r.values.items():
-            rows.append([r.label, r.member, name, repr(q.value), q.unit, *state])
+            error = _text(known.get((r.label, r.member, name)))
+            rows.append([r.label, r.member, name, repr(q.value), q.unit, error, *state])
         if not r.values:
-            rows.append([r.label, r.member, "", "", "", *state])
+            rows.append([r.label, r.member, "", "", "", "", *state])
     _write(path, RESULT_COLUMNS, rows)
 
 
@@ -222,6 +240,8 @@ def read_results_csv(path: Path) -> tuple[PropertyResult, ...]:
             entry["detail"] = row["detail"]
             entry["fmax"] = float(row["fmax"]) if row["fmax"] else None
             entry["evaluations"] = int(row["evaluations"])
+            entry["propagation"] = row["propagation"]
+            entry["fallbacks"] = int(row["fallbacks"])
             if row["quantity"]:
                 entry["values"][row["quantity"]] = Quantity(float(row["value"]), row["unit"])
     return tuple(PropertyResult("", label, member, **e) for (label, member), e in found.items())

@@ -280,3 +280,15 @@ def test_hcp_has_two_hops_with_names_of_their_own():
 def test_bad_parameters_are_refused(data, said):
     with pytest.raises(InputError, match=said):
         build_params("barrier", data)
+
+
+def test_a_straight_band_has_no_net_translation():
+    """A hop moves the centre of the atoms; carried along the band, that mode without energy runs away."""
+    rng = np.random.default_rng(0)
+    first = Structure(10.0 * np.eye(3), rng.uniform(0.0, 10.0, (5, 3)), ("W",) * 5)
+    moved = first.positions.copy()
+    moved[2] += (1.0, 1.0, 1.0)
+    band = straight_band(first, Structure(first.cell, moved, first.species), 5)
+    centres = [image.positions.mean(axis=0) for image in band]
+    assert np.ptp(centres, axis=0) == pytest.approx(np.zeros(3), abs=1e-12)
+    assert band[-1].positions - band[-1].positions[0] == pytest.approx(moved - moved[0], abs=1e-12)

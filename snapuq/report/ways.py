@@ -1,0 +1,73 @@
+"""How members were computed, and what it cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from snapuq.core.result import PropertyResult
+from snapuq.report.text import MISSING, member_ranges, number
+
+
+@dataclass(frozen=True)
+class WayRow:
+    """One property.
+
+    Parameters
+    ----------
+    label : str
+        The property.
+    ways : str
+        By which its members were computed.
+    mle, members : str
+        Force evaluations of the MLE, and of a member on average.
+    fallbacks : int
+        Members of which something fell back to brute force.
+    which : str
+        Their numbers.
+    """
+
+    label: str
+    ways: str
+    mle: str
+    members: str
+    fallbacks: int
+    which: str
+
+
+def way_rows(results: Sequence[PropertyResult]) -> tuple[WayRow, ...]:
+    """Summarise how each property was computed.
+
+    Parameters
+    ----------
+    results : sequence of PropertyResult
+        One per property and member.
+
+    Returns
+    -------
+    tuple of WayRow
+        In order of first appearance; none where everything was computed by brute force.
+    """
+    if all(r.propagation in ("", "brute") for r in results):
+        return ()
+    rows = []
+    for label in dict.fromkeys(r.label for r in results):
+        own = [r for r in results if r.label == label]
+        members = [r for r in own if r.member > 0 and not r.failure]
+        ways = {way for r in members for way in r.propagation.split("+") if way}
+        best = next((r for r in own if r.member == 0 and not r.failure), None)
+        fallen = [r.member for r in members if r.fallbacks]
+        mean = number(float(np.mean([r.evaluations for r in members])), 3) if members else MISSING
+        rows.append(
+            WayRow(
+                label,
+                ", ".join(sorted(ways)) or MISSING,
+                MISSING if best is None else str(best.evaluations),
+                mean,
+                len(fallen),
+                member_ranges(fallen) if fallen else "",
+            )
+        )
+    return tuple(rows)
