@@ -139,7 +139,8 @@ def surface(ours: Ours, p: Potential) -> Iterator[Row]:
     # In diamond, ASE cuts the other planes between other layers.
     for index in ((1, 1, 0),) if p.crystal == "diamond" else ((1, 0, 0), (1, 1, 0), (1, 1, 1)):
         value, thickness = peers.surface(p, index, 17.0)
-        data = {"structure": p.crystal, "miller": [index], "thickness": thickness - 0.01}
+        # Ours is at the first guess of the crystal's size: a little less, but by no layer.
+        data = {"structure": p.crystal, "miller": [index], "thickness": 0.98 * thickness}
         found, flag = ours.task(p, "surface", **data)
         numbers = (found["surface_energy"], value, "ASE", SURFACE)
         yield Row("surface", p.name, f"surface ({''.join(map(str, index))})", "J/m^2", *numbers, flag=flag)
