@@ -27,6 +27,7 @@ from snapuq.errors import EnvironmentProblem, InputError, SimulationError
 from snapuq.lifeline import die_with
 from snapuq.parallel import Ranks, world
 from snapuq.propagate.propagator import Propagator
+from snapuq.propagate.record import RecordingEngine
 from snapuq.properties import PROPERTIES, build_params
 from snapuq.results.journal import BUG, result_to_plain
 
@@ -68,6 +69,8 @@ def execute(
             before = getattr(engine, "evaluations", 0)
             output = PROPERTIES[task.property].run(engine, params, rng)
             used = getattr(engine, "evaluations", 0) - before
+            if isinstance(engine, RecordingEngine):
+                engine.reconfigured = output.reconfigured
     except SimulationError as error:
         failure, detail = error.reason, error.detail
     except (EnvironmentProblem, InputError, OSError, MemoryError):

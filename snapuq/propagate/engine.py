@@ -185,6 +185,9 @@ class PropagatingEngine:
                 return found
         if self._mode == "batched" or known.expansion < 0:
             return None
+        if self._context.record.reconfigured and known.cell is None and fmax < LOOSE:
+            # The MLE left its site; the member may well stay on its own.
+            return None
         soft = self._context.soft_hessian(known.expansion, self._member)
         # A symmetric start may have led the MLE to a saddle; and a loose tolerance tells none from a minimum.
         n_negative = self._context.record.expansions[known.expansion].n_negative

@@ -102,7 +102,8 @@ class Propagator:
         params = build_params(task.property, task.parameters)
         try:
             recording = self._recording()
-            PROPERTIES[task.property].run(recording, params, np.random.Generator(np.random.PCG64(task.seed)))
+            rng = np.random.Generator(np.random.PCG64(task.seed))
+            recording.reconfigured = PROPERTIES[task.property].run(recording, params, rng).reconfigured
         except SimulationError:
             return Record()
         return recording.record()

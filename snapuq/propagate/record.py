@@ -65,12 +65,15 @@ class Record:
         the number of negative modes that the search found at the latter.
     expansions : tuple of Metric
         At the states.
+    reconfigured : bool
+        Whether atoms left the configuration that was asked about, as the property judged.
     """
 
     evaluated: tuple[Structure, ...] = ()
     relaxed: tuple[Relaxed, ...] = ()
     saddles: tuple[tuple[int, int, int], ...] = ()
     expansions: tuple[Metric, ...] = ()
+    reconfigured: bool = False
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Turn into arrays for a file.
@@ -81,7 +84,10 @@ class Record:
             Name to array.
         """
         arrays: dict[str, NDArray[Any]] = {}
-        heads: dict[str, Any] = {"saddles": [list(s) for s in self.saddles]}
+        heads: dict[str, Any] = {
+            "saddles": [list(s) for s in self.saddles],
+            "reconfigured": self.reconfigured,
+        }
 
         def put(name: str, structure: Structure) -> None:
             arrays[f"{name}_cell"], arrays[f"{name}_positions"] = structure.cell, structure.positions
@@ -135,7 +141,7 @@ class Record:
         )
         evaluated = tuple(get(f"evaluated{i}", species) for i, species in enumerate(heads["evaluated"]))
         saddles = tuple((at, first, negative) for at, first, negative in heads["saddles"])
-        return cls(evaluated, relaxed, saddles, expansions)
+        return cls(evaluated, relaxed, saddles, expansions, heads["reconfigured"])
 
 
 class CountingEngine(Engine, Protocol):
@@ -159,6 +165,8 @@ class RecordingEngine:
 
     def __init__(self, engine: CountingEngine, others: Sequence[Engine] = ()) -> None:
         self.engine, self._others = engine, others
+        #: Set by who runs the property: whether atoms left the configuration that was asked about.
+        self.reconfigured = False
         self._evaluated: list[Structure] = []
         self._shapes: list[Shape] = []
         self._relaxed: list[Relaxed] = []
@@ -299,7 +307,7 @@ class RecordingEngine:
             Relaxed(r.start, r.state, r.cell, r.directions, n)
             for r, n in zip(self._relaxed, reversed(numbers), strict=True)
         ]
-        return Record(tuple(self._evaluated), tuple(relaxed), saddles, tuple(expansions))
+        return Record(tuple(self._evaluated), tuple(relaxed), saddles, tuple(expansions), self.reconfigured)
 
 
 def is_near(first: Structure, second: Structure) -> bool:

@@ -21,7 +21,7 @@ from snapuq.provenance import atomic_path, digest
 Array = NDArray[np.float64]
 
 #: What the files are; those of another version, damaged ones and others' are computed anew.
-FORMAT = "snapuq propagation 1"
+FORMAT = "snapuq propagation 2"
 #: Times that a record is begun without success, before it is given up: computing it may end the process.
 MOST_ATTEMPTS = 2
 _SEAL_LENGTH = 64

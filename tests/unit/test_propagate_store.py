@@ -284,3 +284,8 @@ def test_one_death_is_forgiven_and_success_starts_anew(tmp_path: Path) -> None:
             pass
         assert plain(store.record("key", lambda seed=seed: record(seed))) == plain(record(seed))
         (tmp_path / "key.npz").unlink()
+
+
+def test_a_record_keeps_that_the_mle_was_reconfigured() -> None:
+    for reconfigured in (False, True):
+        assert Record.from_arrays(Record(reconfigured=reconfigured).to_arrays()).reconfigured is reconfigured
