@@ -563,3 +563,20 @@ def test_a_record_that_is_gone_is_computed_anew_to_the_last_bit(tmp_path: Path) 
                 values[member] = outcome(engine, tasks[member])
         found.append(values)
     assert {m: found[0][m] for m in (1, 2)} == found[1]
+
+
+@pytest.mark.parametrize("reconfigured", [False, True])
+def test_members_do_not_follow_an_mle_that_left_its_site(reconfigured: bool, tmp_path: Path) -> None:
+    start = vacancy()
+
+    def ask(engine: RecordingEngine) -> None:
+        engine.relax(start)
+        # The property says so; the engine cannot tell.
+        engine.reconfigured = reconfigured
+
+    context = context_of(MEMBERS, ask, tmp_path)
+    own = LinearEngine(MEMBERS[0])
+    engine = PropagatingEngine(own, 1, context, "auto")
+    engine.relax(start)
+    assert engine.ways == ({"brute"} if reconfigured else {"newton"})
+    assert engine.fallbacks == len(own.relaxed) == int(reconfigured)
