@@ -3,15 +3,8 @@
 from dataclasses import dataclass
 
 from snapuq.core.dataset import Structure
-from snapuq.properties.base import (
-    PROPERTIES,
-    Property,
-    PropertyOutput,
-    check_crystals,
-    check_positive,
-    quantities,
-    relax_crystal,
-)
+from snapuq.properties.base import PROPERTIES, Property, PropertyOutput, quantities, relax_crystal
+from snapuq.properties.checks import check_crystals, check_positive
 from snapuq.properties.crystals import Crystal
 from snapuq.units import GPA_PER_EV_A3
 

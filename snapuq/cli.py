@@ -124,40 +124,27 @@ def _run(
     _stages(STAGES, file, overrides, output, dry_run, quiet, time_limit)
 
 
-@app.command("fit")
-def _fit(
-    file: CampaignFile,
-    overrides: Overrides = None,
-    output: Output = None,
-    dry_run: DryRun = False,
-    quiet: Quiet = False,
-) -> None:
-    """Fit the potential and its posterior (posterior.h5)."""
-    _stages(("fit",), file, overrides, output, dry_run, quiet)
+def _stage_command(stage: str, text: str) -> None:
+    """Add the command of a stage that has no options of its own."""
+
+    @app.command(stage, help=text)
+    def command(
+        file: CampaignFile,
+        overrides: Overrides = None,
+        output: Output = None,
+        dry_run: DryRun = False,
+        quiet: Quiet = False,
+    ) -> None:
+        _stages((stage,), file, overrides, output, dry_run, quiet)
 
 
-@app.command("sample")
-def _sample(
-    file: CampaignFile,
-    overrides: Overrides = None,
-    output: Output = None,
-    dry_run: DryRun = False,
-    quiet: Quiet = False,
-) -> None:
-    """Draw the ensemble from the posterior (ensemble.h5)."""
-    _stages(("sample",), file, overrides, output, dry_run, quiet)
-
-
-@app.command("evaluate")
-def _evaluate(
-    file: CampaignFile,
-    overrides: Overrides = None,
-    output: Output = None,
-    dry_run: DryRun = False,
-    quiet: Quiet = False,
-) -> None:
-    """Compare the ensemble with the test configurations."""
-    _stages(("evaluate",), file, overrides, output, dry_run, quiet)
+for _stage, _text in (
+    ("fit", "Fit the potential and its posterior (posterior.h5)."),
+    ("sample", "Draw the ensemble from the posterior (ensemble.h5)."),
+    ("export", "Write the potentials for LAMMPS (potentials/)."),
+    ("evaluate", "Compare the ensemble with the test configurations."),
+):
+    _stage_command(_stage, _text)
 
 
 @app.command("campaign")
@@ -171,18 +158,6 @@ def _campaign(
 ) -> None:
     """Compute the properties of the MLE and of every member."""
     _stages(("campaign",), file, overrides, output, dry_run, quiet, time_limit)
-
-
-@app.command("export")
-def _export(
-    file: CampaignFile,
-    overrides: Overrides = None,
-    output: Output = None,
-    dry_run: DryRun = False,
-    quiet: Quiet = False,
-) -> None:
-    """Write the potentials for LAMMPS (potentials/)."""
-    _stages(("export",), file, overrides, output, dry_run, quiet)
 
 
 @app.command("attribute")
@@ -209,7 +184,7 @@ def _status(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")],
     quiet: Quiet = False,
 ) -> None:
-    """Tell how far a campaign is, running or not; exit status 3 if tasks are left."""
+    """Tell how far a campaign is, running or not; exit status 3 if tasks are left or will be tried again."""
     from snapuq import pipeline
 
     lines, is_complete = pipeline.describe_status(folder)

@@ -144,13 +144,14 @@ class Ranks(Reducer):
         """
         return Mailbox(None if self._comm is None else self._comm.Dup(), self.rank)
 
-    def _send(self, value: Any, rank: int, tag: int) -> None:
-        self._comm.send(value, dest=rank, tag=tag)
+    def _moved(self, value: Any, source: int, target: int, tag: int) -> Any:
+        if self.rank == source != target:
+            self._comm.send(value, dest=target, tag=tag)
+        elif self.rank == target != source:
+            return self._comm.recv(source=source, tag=tag)
+        return value
 
-    def _receive(self, rank: int, tag: int) -> Any:
-        return self._comm.recv(source=rank, tag=tag)
-
-    def _broadcast(self, value: Any, root: int) -> Any:
+    def _shared(self, value: Any, root: int) -> Any:
         return value if self._comm is None else self._comm.bcast(value, root=root)
 
 

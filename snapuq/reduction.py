@@ -81,16 +81,12 @@ class Reducer:
                 return leaf(lanes[start])
             middle = start + (1 << (stop - start - 1).bit_length() - 1)
             left, right = node(start, middle), node(middle, stop)
-            here, there = owners[start], owners[middle]
-            if self.rank == there and here != there:
-                self._send(right, here, middle)
-            if self.rank != here:
+            right = self._moved(right, owners[middle], owners[start], middle)
+            if self.rank != owners[start]:
                 return None
-            if here != there:
-                right = self._receive(there, middle)
             return combine(cast(T, left), cast(T, right))
 
-        return cast(T, self._broadcast(node(0, len(lanes)), owners[0]))
+        return cast(T, self._shared(node(0, len(lanes)), owners[0]))
 
     def concatenate(self, parts: Mapping[int, T], order: Sequence[int]) -> Sequence[T]:
         """Gather the parts of all ranks.
@@ -109,13 +105,12 @@ class Reducer:
         """
         return [parts[i] for i in order]
 
-    def _send(self, value: Any, rank: int, tag: int) -> None:
-        raise NotImplementedError("there is one rank")
+    def _moved(self, value: Any, source: int, target: int, tag: int) -> Any:
+        """Value that the source holds, on the target; whatever on other ranks."""
+        return value
 
-    def _receive(self, rank: int, tag: int) -> Any:
-        raise NotImplementedError("there is one rank")
-
-    def _broadcast(self, value: Any, root: int) -> Any:
+    def _shared(self, value: Any, root: int) -> Any:
+        """Value that the root holds, on every rank."""
         return value
 
 

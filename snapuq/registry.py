@@ -52,6 +52,29 @@ class Registry(Generic[T]):
         except KeyError:
             raise InputError(f"unknown {self.kind} '{name}'", hint=nearest(name, self._items)) from None
 
+    def name_of(self, item: T) -> str:
+        """Find the name of a plugin.
+
+        Parameters
+        ----------
+        item : object
+            What was registered.
+
+        Returns
+        -------
+        str
+            Its name in the configuration file.
+
+        Raises
+        ------
+        KeyError
+            When it is not registered.
+        """
+        for name, known in self._items.items():
+            if known is item:
+                return name
+        raise KeyError(f"no {self.kind}: {item!r}")
+
     def __contains__(self, name: object) -> bool:
         return name in self._items
 

@@ -44,9 +44,26 @@ def random_split(dataset: Dataset, fraction: float, seed: int) -> Mask:
     n = len(dataset)
     is_test = np.zeros(n, dtype=bool)
     if fraction > 0:
-        count = max(1, round(fraction * n))
-        is_test[generator(seed, "random_split").permutation(n)[:count]] = True
+        is_test[generator(seed, "random_split").permutation(n)[: n_held_out(n, fraction)]] = True
     return _with_both(is_test, dataset, "test.fraction")
+
+
+def n_held_out(n: int, fraction: float) -> int:
+    """Count the configurations that `random_split` holds out.
+
+    Parameters
+    ----------
+    n : int
+        Configurations.
+    fraction : float
+        Fraction held out, above 0.
+
+    Returns
+    -------
+    int
+        At least one.
+    """
+    return max(1, round(fraction * n))
 
 
 def group_split(dataset: Dataset, groups: Sequence[str]) -> Mask:

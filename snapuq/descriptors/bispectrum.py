@@ -22,7 +22,7 @@ from snapuq.lammps.frame import LammpsFrame
 from snapuq.lammps.session import Session
 from snapuq.units import BAR_PER_EV_A3
 
-from .neighbours import Pairs, find_pairs
+from .neighbours import Pairs, find_pairs, set_apart
 from .quadratic import quadratic_derivatives, quadratic_energy
 
 Array = NDArray[np.float64]
@@ -177,11 +177,8 @@ class BispectrumCalculator:
 
     def _batch(self, pairs: Pairs, types: NDArray[np.int32], stress: bool) -> Array:
         """Rows of the energy, forces and, if wanted, virial of some centres; constant columns are zero."""
-        n, n_pairs, k, s = len(types), len(pairs), self.settings.n_linear, self.settings
-        array = self._clusters(pairs, types)
-        bispectrum = array[pairs.own]
-        # Minus the derivative of each centre's descriptors by the position of the mover.
-        derivatives = array[n_pairs : 4 * n_pairs].reshape(n_pairs, 3, -1)
+        n, k, s = len(types), self.settings.n_linear, self.settings
+        bispectrum, derivatives = self._descriptors(pairs, types)
         virials = _virials(pairs, derivatives) if stress else None
         skip, width = int(s.has_constant), int(s.has_constant) + s.n_per_element
         rows = np.zeros((1 + 3 * n + 6 * stress, len(s.elements) * width))
@@ -206,20 +203,36 @@ class BispectrumCalculator:
                 raise SimulationError("not_finite", "compute snap gave NaN or infinite numbers")
         return rows
 
-    def _clusters(self, pairs: Pairs, types: NDArray[np.int32]) -> Array:
-        """Descriptors and derivatives of all pairs, where every centre and its neighbours are a cluster."""
+    def _descriptors(self, pairs: Pairs, types: NDArray[np.int32]) -> tuple[Array, Array]:
+        """Descriptors of the centres, and minus their derivatives by the position of each pair's mover.
+
+        Centres that see the same are computed once.
+        """
+        standing = pairs.alike(types)
+        chosen = np.unique(standing)
+        n, place = len(chosen), np.searchsorted(chosen, standing)
+        is_own = np.zeros(len(pairs), dtype=bool)
+        is_own[pairs.own] = True
+        kinds = types[pairs.mover[chosen]]
+        array = self._clusters(pairs.centre[chosen], pairs.vectors[chosen], kinds, is_own[chosen])
+        derivatives = array[n : 4 * n].reshape(n, 3, -1)
+        return array[place[pairs.own]], derivatives if n == len(pairs) else derivatives[place]
+
+    def _clusters(
+        self, centre: NDArray[np.intp], vectors: Array, kinds: NDArray[np.int32], is_own: NDArray[np.bool_]
+    ) -> Array:
+        """LAMMPS's array for pairs, where every centre and its neighbours are a cluster."""
         session, cutoff = self._session, self.settings.cutoff
-        positions, half = pairs.apart(cutoff)
+        positions, half = set_apart(centre, vectors, cutoff)
         session.clear()
         session.command("boundary f f f")
         sides = " ".join([f"{-half:.17g} {half:.17g}"] * 3)
         session.command(f"region cell block {sides}")
         session.command(f"create_box {len(self.settings.elements)} cell")
         # IDs are the order of the pairs, because LAMMPS gives its rows in the order of the IDs.
-        kinds = types[pairs.mover]
-        session.add_atoms(kinds[pairs.own], positions[pairs.own], pairs.own + 1)
+        own, others = np.flatnonzero(is_own), np.flatnonzero(~is_own)
+        session.add_atoms(kinds[own], positions[own], own + 1)
         session.command("group centres id > 0")
-        others = np.delete(np.arange(len(pairs)), pairs.own)
         if len(others) > 0:
             session.add_atoms(kinds[others], positions[others], others + 1)
         session.command("mass * 1.0")

@@ -17,6 +17,13 @@ Index = NDArray[np.intp]
 _MARGIN = 1.0 + 1.0e-12
 # A; LAMMPS counts nothing closer than this as a neighbour.
 _SAME_PLACE = 1.0e-10
+# Surroundings are alike where vectors agree to this, A; rounding leaves 1e-14. They are looked for on a grid
+# that no simple fraction of a lattice parameter falls half-way between.
+_ALIKE, _GRID = 1.0e-12, 1.2345678e-9
+# Odd numbers that mix the bits of three coordinates and a type.
+_MIXERS = np.array(
+    [0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0x27D4EB2F165667C5], dtype=np.uint64
+)
 # Cutoffs from centre to centre: with two, none would see another's neighbours; three leave LAMMPS fewer
 # candidates to search, measured 3 % of the total.
 _APART = 3.0
@@ -54,27 +61,65 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.centre)
 
-    def apart(self, cutoff: float) -> tuple[Array, float]:
-        """Place every centre with its neighbours as a cluster of its own.
+    def alike(self, types: NDArray[np.int32]) -> Index:
+        """Find centres that see the same: all atoms of a perfect crystal, or far from a displaced one.
 
         Parameters
         ----------
-        cutoff : float
-            Largest distance of a neighbour, A.
+        types : ndarray of int32, shape (N,)
+            Atom types.
 
         Returns
         -------
-        positions : ndarray, shape (R, 3)
-            Of the mover of each pair, in clusters that do not see each other, A.
-        half_length : float
-            Of a cubic box about the origin that holds all, A.
+        ndarray of int, shape (R,)
+            The pair that stands for each: that of the first centre whose neighbours are of the same types in
+            the same places, or itself.
         """
-        n = len(self.atoms)
-        side = int(np.ceil(np.cbrt(n)))
-        grid = np.stack(np.unravel_index(np.arange(n), (side,) * 3), axis=-1)
-        # Centred, because small coordinates round off less.
-        centres = (grid - 0.5 * (side - 1)) * (_APART * cutoff)
-        return centres[self.centre] + self.vectors, 0.5 * (side + 1) * _APART * cutoff
+        kinds = types[self.mover]
+        marks = np.rint(self.vectors / _GRID).astype(np.int64).astype(np.uint64) @ _MIXERS[:3]
+        marks = (marks ^ (marks >> np.uint64(31))) * _MIXERS[3] + kinds.astype(np.uint64) * _MIXERS[0]
+        order = np.lexsort((marks, self.centre))
+        counts = np.bincount(self.centre, minlength=len(self.atoms))
+        begins = np.concatenate([[0], np.cumsum(counts)[:-1]])
+        sums = np.add.reduceat(marks[order], begins) + types[self.atoms].astype(np.uint64) * _MIXERS[1]
+        _, first, group = np.unique(sums, return_index=True, return_inverse=True)
+        other = first[group]
+        other = np.where(counts[other] == counts, other, np.arange(len(counts)))
+        within = np.arange(len(order)) - np.repeat(begins, counts)
+        found = order[np.repeat(begins[other], counts) + within]
+        gaps = np.abs(self.vectors[found] - self.vectors[order]).max(axis=1)
+        same = (gaps <= _ALIKE) & (kinds[found] == kinds[order])
+        same &= np.repeat(types[self.atoms[other]] == types[self.atoms], counts)
+        standing = np.arange(len(order))
+        standing[order] = np.where(np.repeat(np.logical_and.reduceat(same, begins), counts), found, order)
+        return standing
+
+
+def set_apart(centre: Index, vectors: Array, cutoff: float) -> tuple[Array, float]:
+    """Place every centre with its neighbours as a cluster of its own.
+
+    Parameters
+    ----------
+    centre : ndarray of int, shape (R,)
+        Centre of each pair, any numbers.
+    vectors : ndarray, shape (R, 3)
+        From the centre, A.
+    cutoff : float
+        Largest distance of a neighbour, A.
+
+    Returns
+    -------
+    positions : ndarray, shape (R, 3)
+        Of the mover of each pair, in clusters that do not see each other, A.
+    half_length : float
+        Of a cubic box about the origin that holds all, A.
+    """
+    names, place = np.unique(centre, return_inverse=True)
+    side = int(np.ceil(np.cbrt(len(names))))
+    grid = np.stack(np.unravel_index(np.arange(len(names)), (side,) * 3), axis=-1)
+    # Centred, because small coordinates round off less.
+    centres = (grid - 0.5 * (side - 1)) * (_APART * cutoff)
+    return centres[place] + vectors, 0.5 * (side + 1) * _APART * cutoff
 
 
 def find_pairs(

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from numpy.typing import NDArray
 
-from snapuq.config import CampaignConfig, run_identity
+from snapuq.config import CampaignConfig, GenerateSection, run_identity
 from snapuq.core.dataset import Dataset, LossWeights
 from snapuq.core.potential import ReferencePair, SnapSettings
 from snapuq.data.reader import read_dataset
@@ -27,6 +27,8 @@ from snapuq.provenance import digest, versions
 
 #: Energy per atom, eV, below which no element is bound (tungsten, the most strongly bound, has -8.9).
 LOWEST_COHESIVE_ENERGY = -15.0
+#: Training configurations that a calibration needs: one to leave out, one to fit to.
+SMALLEST_TRAINING_SET = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,7 +141,7 @@ def prepare(config: CampaignConfig) -> Prepared:
             for w, c in zip(weights, dataset.configurations, strict=True)
         )
     n_excluded = len(everything) - len(kept)
-    if config.fit.calibrate is not None and (~is_test).sum() < 2:
+    if config.fit.calibrate is not None and (~is_test).sum() < SMALLEST_TRAINING_SET:
         raise InputError(
             "the calibration needs two or more training configurations",
             file=dataset.source,
@@ -219,7 +221,24 @@ def generate_dataset(config: CampaignConfig) -> Dataset:
             section.rattle,
         )
         items = diverse_structures(section.configurations, diversity, config.seed)
-        return label(items, engine, f"generated, labelled by {pair.pair_style} {pair.pair_coeff[0]}")
+        return label(items, engine, source_of(section))
+
+
+def source_of(section: GenerateSection) -> str:
+    """Say what generated data are.
+
+    Parameters
+    ----------
+    section : GenerateSection
+        How they are made.
+
+    Returns
+    -------
+    str
+        With the labelling potential.
+    """
+    pair = section.label.to_pair()
+    return f"generated, labelled by {pair.pair_style} {pair.pair_coeff[0]}"
 
 
 def _filter(dataset: Dataset, config: CampaignConfig) -> Dataset:

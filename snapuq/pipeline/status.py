@@ -26,7 +26,7 @@ def describe_status(path: Path) -> tuple[tuple[str, ...], bool]:
     lines : tuple of str
         For people.
     is_complete : bool
-        Whether every task has a result.
+        Whether every task has a result, and none of them would be tried again.
 
     Raises
     ------
@@ -36,7 +36,8 @@ def describe_status(path: Path) -> tuple[tuple[str, ...], bool]:
     if not path.is_dir():
         raise InputError("no such run folder", file=path, expected="a run's folder")
     status = read_status(RunFolder(path).journal)
-    return (*_head(path, status, _is_held(path / ".lock")), *_table(status)), status.is_complete
+    lines = (*_head(path, status, _is_held(path / ".lock")), *_table(status))
+    return lines, status.is_complete and not status.n_second
 
 
 def _is_held(lock: Path) -> bool:
@@ -57,7 +58,7 @@ def _head(path: Path, status: Status, is_running: bool) -> list[str]:
     if is_running:
         state = f"running, {job} since {since}"
     elif status.is_complete:
-        state = "complete"
+        state = f"complete but for {status.n_second} to try again" if status.n_second else "complete"
     else:
         state = f"not running; last {job}, started {since}"
     failures: Counter[str] = Counter()

@@ -20,8 +20,10 @@ from snapuq.core.engine import (
 )
 from snapuq.errors import SimulationError
 from snapuq.lammps.truth import LARGEST_VOLUME_RATIO
+from snapuq.propagate.choice import choose, count_negative
 from snapuq.propagate.context import Context, fractional, is_rigid, turns
 from snapuq.propagate.degrees import Degrees
+from snapuq.propagate.descent import descend
 from snapuq.propagate.family import Shape
 from snapuq.propagate.metric import Metric
 from snapuq.propagate.newton import find_stationary, is_close
@@ -45,8 +47,9 @@ class PropagatingEngine:
 
     Fixed positions that the MLE was asked about are answered by rows, whatever their scale (``batched``).
     Relaxations and saddles start from the MLE's, displaced to first order, and are brought to the same
-    tolerance by quasi-Newton steps (``newton``), or left there (``implicit``). Where there is any doubt, the
-    potential itself is relaxed from the member's own start, as without propagation (``brute``).
+    tolerance by quasi-Newton steps (``newton``), or left there (``implicit``). Where the MLE does not tell what
+    state a member ends in, it descends from its own start (``lbfgs``). Where there is any doubt, LAMMPS relaxes
+    it from there, as without propagation (``brute``).
 
     Parameters
     ----------
@@ -185,19 +188,31 @@ class PropagatingEngine:
                 return found
         if self._mode == "batched" or known.expansion < 0:
             return None
-        if self._context.record.reconfigured and known.cell is None and fmax < LOOSE:
-            # The MLE left its site; the member may well stay on its own.
-            return None
-        soft = self._context.soft_hessian(known.expansion, self._member)
-        # A symmetric start may have led the MLE to a saddle; and a loose tolerance tells none from a minimum.
-        n_negative = self._context.record.expansions[known.expansion].n_negative
+        # What kind of point a loose tolerance ends near does not matter.
         is_loose = fmax >= LOOSE
-        if _n_negative(soft) != n_negative and not is_loose:
-            return None
+        target = known if is_loose else choose(self._context, known, self._member)
         if self._mode == "implicit":
-            return self._implicit(known, start)
-        is_minimum = n_negative == 0 and not is_loose
-        return self._stationary(known, start, soft, fmax=fmax, smax=smax, is_minimum=is_minimum)
+            return None if target is None else self._implicit(target, start)
+        found = None
+        if target is not None:
+            soft = self._context.soft_hessian(target.expansion, self._member)
+            is_minimum = not is_loose and count_negative(soft) == 0
+            found = self._stationary(target, start, soft, fmax=fmax, smax=smax, is_minimum=is_minimum)
+        return found or self._descended(known, start, fmax, smax)
+
+    def _descended(
+        self, known: Relaxed, start: Structure, fmax: float, smax: float
+    ) -> tuple[Structure, Evaluation] | None:
+        """From the member's own start, as by brute force but in fewer steps."""
+        if known.cell is not None:
+            return None
+        degrees = Degrees(start, None, known.directions)
+        metric = self._context.record.expansions[known.expansion]
+        found = descend(self._engine, degrees, metric, fmax=fmax, smax=smax)
+        if found is None:
+            return None
+        self.ways.add("lbfgs")
+        return found.structure, found.evaluation
 
     def _rigid(self, known: Relaxed, start: Structure, fmax: float) -> tuple[Structure, Evaluation] | None:
         """A crystal in which nothing moves but the scale, if it is free."""
@@ -313,14 +328,14 @@ class PropagatingEngine:
         number, rest, first_negative = saddles[0]
         middle = context.record.expansions[rest]
         soft = context.soft_hessian(rest, member)
-        if _n_negative(soft) == 1:
+        if count_negative(soft) == 1:
             # The band of this member comes to rest on its saddle, whatever the MLE's did.
             number, first_negative = rest, 1
         else:
-            if _n_negative(soft) != middle.n_negative:
+            if count_negative(soft) != middle.n_negative:
                 return None
             soft = context.soft_hessian(number, member)
-            if _n_negative(soft) != 1:
+            if count_negative(soft) != 1:
                 return None
         state = context.record.expansions[number].degrees.state
         known = Relaxed(state, state, None, "all", number)
@@ -331,10 +346,6 @@ class PropagatingEngine:
         if found is None:
             return None
         return Saddle(found[1].energy, 1, True, first_negative, found[0], middle.degrees.state)
-
-
-def _n_negative(soft: Array) -> int:
-    return int((np.linalg.eigvalsh(soft) < 0.0).sum()) if soft.size else 0
 
 
 def _in_cell(known: Relaxed, start: Structure) -> Degrees:

@@ -30,6 +30,9 @@ NEGATIVE = 1.0e-3
 N_SOFT = 6
 #: Size of their displacements, in the same units as the square root of an energy in eV.
 SOFT_STEP = 2.0e-2
+#: Least curvature of a preconditioner, in the same units: that of a mode which may have either sign is no
+#: guide to the length of a step.
+LEAST = 1.0e-1
 #: Numbers of coordinates up to which a Hessian is kept: 35 MB.
 LARGEST_DENSE = 2100
 
@@ -97,6 +100,24 @@ class Expansion:
         if soft is not None:
             found[self._soft] = np.linalg.solve(soft, along[self._soft])
         return self.degrees.without_drift(self._scale * (vectors @ found))
+
+    def precondition(self, slope: Array) -> Array:
+        """Apply the inverse of the Hessian with all curvatures positive, and none below `LEAST`.
+
+        Parameters
+        ----------
+        slope : ndarray, shape (D,)
+            Derivative of the energy.
+
+        Returns
+        -------
+        ndarray, shape (D,)
+            Coordinates; without a drift of all atoms.
+        """
+        values, vectors = self._spectrum
+        sizes = np.maximum(np.abs(values), LEAST)
+        along = np.where(np.abs(values) > ZERO, vectors.T @ (self._scale * slope) / sizes, 0.0)
+        return self.degrees.without_drift(self._scale * (vectors @ along))
 
     def soft_modes(self) -> Array:
         """The negative modes and the softest others.

@@ -105,6 +105,21 @@ class KrylovExpansion:
         mixed = np.linalg.solve(self._small, self.products.T @ beyond)
         return self.degrees.without_drift(beyond + self.basis @ (within - mixed))
 
+    def precondition(self, slope: Array) -> Array:
+        """Apply the inverse Hessian, which is positive where the MLE is at a minimum.
+
+        Parameters
+        ----------
+        slope : ndarray, shape (D,)
+            Derivative of the energy.
+
+        Returns
+        -------
+        ndarray, shape (D,)
+            Coordinates; without a drift of all atoms.
+        """
+        return self.solve(slope)
+
     def soft_modes(self) -> Array:
         """None.
 

@@ -45,6 +45,20 @@ class Metric(Protocol):
             Coordinates; without a drift of all atoms.
         """
 
+    def precondition(self, slope: Array) -> Array:
+        """Apply the inverse of the Hessian with all curvatures positive.
+
+        Parameters
+        ----------
+        slope : ndarray, shape (D,)
+            Derivative of the energy.
+
+        Returns
+        -------
+        ndarray, shape (D,)
+            Coordinates; without a drift of all atoms.
+        """
+
     def soft_modes(self) -> Array:
         """Modes whose curvature is followed for every member by rows.
 

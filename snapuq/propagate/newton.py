@@ -116,7 +116,7 @@ def find_stationary(
             rest = step - solve(change)
             if abs(rest @ change) > 1.0e-8 * np.linalg.norm(rest) * np.linalg.norm(change):
                 updates.append((rest, float(rest @ change)))
-        slope, step = now, _limited(degrees, -solve(now))
+        slope, step = now, limited(degrees, -solve(now))
         q = q + step
     return None
 
@@ -140,7 +140,21 @@ def is_close(degrees: Degrees, q: Array) -> bool:
     return degrees.reach(q) <= REACH and stretch <= STRETCH
 
 
-def _limited(degrees: Degrees, step: Array) -> Array:
+def limited(degrees: Degrees, step: Array) -> Array:
+    """Shorten a step that is too long.
+
+    Parameters
+    ----------
+    degrees : Degrees
+        Coordinates around the MLE's state.
+    step : ndarray, shape (D,)
+        Change of the coordinates.
+
+    Returns
+    -------
+    ndarray, shape (D,)
+        No atom moves by more than `LARGEST_MOVE`, and no strain is larger than `LARGEST_STRAIN`.
+    """
     largest = max(
         degrees.reach(step) / LARGEST_MOVE,
         float(np.abs(step[: degrees.n_strains]).max(initial=0.0)) / LARGEST_STRAIN,

@@ -14,17 +14,10 @@ from snapuq.core.engine import FMAX, Band, BandEngine, Engine, Relaxation, Saddl
 from snapuq.core.reasons import RECONFIGURED
 from snapuq.errors import InputError, SimulationError
 from snapuq.properties.band import relax_band
-from snapuq.properties.base import (
-    PROPERTIES,
-    Property,
-    PropertyOutput,
-    check_crystals,
-    check_positive,
-    quantities,
-)
-from snapuq.properties.cell_lengths import CellLength, repeated_length
+from snapuq.properties.base import PROPERTIES, PropertyOutput, quantities
+from snapuq.properties.checks import check_choice, check_crystals, check_positive, check_within
 from snapuq.properties.crystals import Crystal
-from snapuq.properties.defects import DefectParams, Host, Occupation, without
+from snapuq.properties.defects import SUPERCELLS, DefectParams, Host, Occupation, PointDefect, without
 from snapuq.properties.saddle import Solver, find_saddle
 
 #: Displacement of each coordinate before the end states are relaxed, A: one that is held by its symmetry
@@ -39,7 +32,7 @@ _CRYSTALS = ("bcc", "fcc", "hcp")
 
 
 @PROPERTIES.register("barrier")
-class Barrier(Property):
+class Barrier(PointDefect):
     """E(saddle) - E(initial minimum) of a vacancy that changes places with a nearest neighbour.
 
     Both minima are relaxed from rattled sites; the path between them by a nudged elastic band with a climbing
@@ -103,14 +96,13 @@ class Barrier(Property):
             prototype = Crystal.parse(self.structure).prototype
             if prototype not in _CRYSTALS:
                 raise ValueError(f"structure: expected one of {', '.join(_CRYSTALS)}, got {prototype}")
-            hops = ("nearest", "basal", "pyramidal") if prototype == "hcp" else ("nearest",)
-            for name, known in (("kind", ("vacancy_hop",)), ("hop", hops), ("method", ("band", "neb"))):
-                if getattr(self, name) not in known:
-                    raise ValueError(f"{name}: expected {' or '.join(known)}, got {getattr(self, name)}")
-            if not 1 < self.supercell <= 20:
-                raise ValueError(f"supercell: expected 2 to 20, got {self.supercell}")
-            if not 3 <= self.images <= 51 or self.images % 2 == 0:
-                raise ValueError(f"images: expected an odd number from 3 to 51, got {self.images}")
+            check_choice(self, "kind", ("vacancy_hop",))
+            check_choice(
+                self, "hop", ("nearest", "basal", "pyramidal") if prototype == "hcp" else ("nearest",)
+            )
+            check_choice(self, "method", ("band", "neb"))
+            check_within(self, "supercell", *SUPERCELLS)
+            check_within(self, "images", 3, 51, odd=True)
             check_positive(self, "fmax", "band_fmax")
 
     @staticmethod
@@ -165,22 +157,6 @@ class Barrier(Property):
             the first band came to rest: 0 for a minimum half-way, more than 1 for a saddle of higher order.
         """
         return {"barrier": "eV", "reverse_barrier": "eV", "negative_modes": "", "negative_modes_first": ""}
-
-    @staticmethod
-    def cell_lengths(params: Params) -> tuple[CellLength, ...]:
-        """Length of the supercell.
-
-        Parameters
-        ----------
-        params : Params
-            What the user asked for.
-
-        Returns
-        -------
-        tuple of CellLength
-            One.
-        """
-        return (repeated_length(params.structure, params.supercell),)
 
     @staticmethod
     def run(engine: Engine, params: Params, rng: np.random.Generator) -> PropertyOutput:

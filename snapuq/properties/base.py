@@ -51,15 +51,17 @@ class Property(ABC):
     ``Params`` is a frozen dataclass of plain data; its ``__post_init__`` raises ValueError with the name
     of the field when a value is impossible. ``version`` is raised when the definition of a number changes,
     so that results of the former one are computed again. ``ranked`` names the quantities whose order over
-    like tasks means something, as that of the energies of phases.
+    like tasks means something, as that of the energies of phases. ``split_by`` names the field of ``Params``,
+    a tuple, of which each item is a task of its own.
     """
 
     Params: ClassVar[Any]
     version: ClassVar[int] = 1
     ranked: ClassVar[tuple[str, ...]] = ()
+    split_by: ClassVar[str] = ""
 
-    @staticmethod
-    def expand(params: Any) -> tuple[Any, ...]:
+    @classmethod
+    def expand(cls, params: Any) -> tuple[Any, ...]:
         """Split into the parameters of independent tasks.
 
         Parameters
@@ -72,11 +74,13 @@ class Property(ABC):
         tuple of Params
             One for each task.
         """
-        return (params,)
+        if not cls.split_by:
+            return (params,)
+        items = getattr(params, cls.split_by)
+        return tuple(dataclasses.replace(params, **{cls.split_by: (item,)}) for item in items)
 
-    @staticmethod
-    @abstractmethod
-    def label(params: Any) -> str:
+    @classmethod
+    def label(cls, params: Any) -> str:
         """Name one task within a campaign.
 
         Parameters
@@ -87,8 +91,12 @@ class Property(ABC):
         Returns
         -------
         str
-            For example ``surface-bcc-100``.
+            Property, crystal and item, for example ``path-bcc-tetragonal``.
         """
+        words = [PROPERTIES.name_of(cls), Crystal.parse(params.structure).label]
+        if cls.split_by:
+            words.append(str(getattr(params, cls.split_by)[0]))
+        return "-".join(words)
 
     @staticmethod
     @abstractmethod
@@ -217,48 +225,6 @@ def build_params(name: str, data: Mapping[str, Any]) -> Any:
 
 def _as_tuple(value: Any) -> Any:
     return tuple(_as_tuple(v) for v in value) if isinstance(value, list | tuple) else value
-
-
-def check_crystals(field: str, *texts: str) -> None:
-    """Check the crystals of a ``Params`` at construction.
-
-    Parameters
-    ----------
-    field : str
-        Name of the field, for the message.
-    *texts : str
-        What the user wrote.
-
-    Raises
-    ------
-    ValueError
-        When one cannot be read.
-    """
-    for text in texts:
-        try:
-            Crystal.parse(text)
-        except ValueError as error:
-            raise ValueError(f"{field}: {error}") from error
-
-
-def check_positive(params: Any, *names: str) -> None:
-    """Check that fields of a ``Params`` are positive.
-
-    Parameters
-    ----------
-    params : Params
-        The parameters.
-    *names : str
-        Names of the fields.
-
-    Raises
-    ------
-    ValueError
-        When one is not.
-    """
-    for name in names:
-        if not getattr(params, name) > 0:
-            raise ValueError(f"{name}: expected a positive number, got {getattr(params, name)}")
 
 
 @dataclass(frozen=True, eq=False)

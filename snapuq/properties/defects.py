@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,20 +12,17 @@ from numpy.typing import NDArray
 from snapuq.core.dataset import Structure
 from snapuq.core.engine import FMAX, SMAX, Engine, Relaxation
 from snapuq.errors import SimulationError
-from snapuq.properties.base import (
-    Property,
-    RelaxedCrystal,
-    check_crystals,
-    check_positive,
-    relax_crystal,
-)
+from snapuq.properties.base import Property, RelaxedCrystal, relax_crystal
 from snapuq.properties.cell_lengths import CellLength, repeated_length
+from snapuq.properties.checks import check_choice, check_crystals, check_positive, check_within
 from snapuq.properties.crystals import Crystal
 from snapuq.properties.elastic import elastic_symmetry, elastic_tensor
 
 Array = NDArray[np.float64]
 Constant = Literal["volume", "pressure"]
 
+#: Repetitions of the conventional cell, at least and at most.
+SUPERCELLS = (2, 20)
 #: Distance from its site, in nearest-neighbour distances, beyond which an atom has left it. Neighbours of a
 #: vacancy move by less than 0.1, and 0.5 is half-way to the next site.
 LEFT_SITE = 0.3
@@ -68,10 +65,8 @@ class DefectParams:
             raise ValueError(f"structure: expected a crystal of one element, got {self.structure}")
         if self.CRYSTALS and crystal.prototype not in self.CRYSTALS:
             raise ValueError(f"structure: expected one of {', '.join(self.CRYSTALS)}, got {crystal.label}")
-        if not 1 < self.supercell <= 20:
-            raise ValueError(f"supercell: expected 2 to 20, got {self.supercell}")
-        if self.constant not in ("volume", "pressure"):
-            raise ValueError(f"constant: expected volume or pressure, got {self.constant}")
+        check_within(self, "supercell", *SUPERCELLS)
+        check_choice(self, "constant", get_args(Constant))
         check_positive(self, "fmax")
 
 
@@ -150,16 +145,16 @@ class RelaxedDefect:
 
 
 class PointDefect(Property):
-    """A property of `DefectParams`."""
+    """A property of a supercell of conventional cells, as `DefectParams` tells it."""
 
     @staticmethod
-    def cell_lengths(params: DefectParams) -> tuple[CellLength, ...]:
+    def cell_lengths(params: Any) -> tuple[CellLength, ...]:
         """Length of the supercell.
 
         Parameters
         ----------
-        params : DefectParams
-            What the user asked for.
+        params : Params
+            What the user asked for; `structure` and `supercell` among it.
 
         Returns
         -------

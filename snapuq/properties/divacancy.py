@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from snapuq.core.engine import Engine
 from snapuq.properties.base import PROPERTIES, PropertyOutput, quantities
+from snapuq.properties.checks import check_items
 from snapuq.properties.crystals import Crystal
 from snapuq.properties.defects import (
     UNITS,
@@ -47,6 +48,8 @@ class Divacancy(PointDefect):
     Derlet, Nguyen-Manh and Dudarev, Phys. Rev. B 76, 054107 (2007), doi:10.1103/PhysRevB.76.054107.
     """
 
+    split_by = "shells"
+
     @dataclass(frozen=True)
     class Params(DefectParams):
         """Crystal, shells, supercell and boundary condition.
@@ -73,10 +76,7 @@ class Divacancy(PointDefect):
 
         def __post_init__(self) -> None:
             super().__post_init__()
-            if not self.shells:
-                raise ValueError("shells: expected at least one shell, got none")
-            if len(set(self.shells)) != len(self.shells):
-                raise ValueError("shells: a shell is given twice")
+            check_items("shells", "shell", self.shells)
             for shell in self.shells:
                 if not 1 <= shell <= LARGEST_SHELL:
                     raise ValueError(f"shells: expected 1 to {LARGEST_SHELL}, got {shell}")
@@ -85,38 +85,6 @@ class Divacancy(PointDefect):
                 if 2.0 * reach > self.supercell - 1.0e-6:
                     needed = int(2.0 * reach + 1.0e-6) + 1
                     raise ValueError(f"shells: shell {shell} needs a supercell of {needed} or more")
-
-    @staticmethod
-    def expand(params: Params) -> tuple[Params, ...]:
-        """One task for each shell.
-
-        Parameters
-        ----------
-        params : Params
-            All shells.
-
-        Returns
-        -------
-        tuple of Params
-            One shell each.
-        """
-        return tuple(replace(params, shells=(shell,)) for shell in params.shells)
-
-    @staticmethod
-    def label(params: Params) -> str:
-        """Name the crystal and the shell.
-
-        Parameters
-        ----------
-        params : Params
-            Of one task.
-
-        Returns
-        -------
-        str
-            For example ``divacancy-bcc-1``.
-        """
-        return f"divacancy-{Crystal.parse(params.structure).label}-{params.shells[0]}"
 
     @staticmethod
     def outputs(params: Params) -> Mapping[str, str]:

@@ -11,15 +11,8 @@ from numpy.typing import NDArray
 
 from snapuq.core.dataset import Structure
 from snapuq.core.engine import Engine
-from snapuq.properties.base import (
-    PROPERTIES,
-    Property,
-    PropertyOutput,
-    check_crystals,
-    check_positive,
-    quantities,
-    relax_crystal,
-)
+from snapuq.properties.base import PROPERTIES, Property, PropertyOutput, quantities, relax_crystal
+from snapuq.properties.checks import check_at_most, check_crystals
 from snapuq.properties.crystals import Crystal
 from snapuq.properties.elastic_tensor import VOIGT, ElasticSymmetry, averages
 from snapuq.properties.identity import how_lost
@@ -72,25 +65,7 @@ class Elastic(Property):
 
         def __post_init__(self) -> None:
             check_crystals("structure", self.structure)
-            check_positive(self, "strain")
-            if self.strain > 0.05:
-                raise ValueError(f"strain: expected at most 0.05, got {self.strain}")
-
-    @staticmethod
-    def label(params: Params) -> str:
-        """Name the crystal.
-
-        Parameters
-        ----------
-        params : Params
-            The parameters.
-
-        Returns
-        -------
-        str
-            For example ``elastic-bcc``.
-        """
-        return f"elastic-{Crystal.parse(params.structure).label}"
+            check_at_most(self, "strain", 0.05)
 
     @staticmethod
     def outputs(params: Params) -> Mapping[str, str]:

@@ -11,15 +11,8 @@ from numpy.typing import NDArray
 from snapuq.core.dataset import Structure
 from snapuq.core.engine import Engine
 from snapuq.errors import SimulationError
-from snapuq.properties.base import (
-    PROPERTIES,
-    Property,
-    PropertyOutput,
-    check_crystals,
-    quantities,
-    relax_crystal,
-)
-from snapuq.properties.crystals import Crystal
+from snapuq.properties.base import PROPERTIES, Property, PropertyOutput, quantities, relax_crystal
+from snapuq.properties.checks import check_crystals
 from snapuq.properties.identity import how_lost
 from snapuq.units import GPA_PER_EV_A3
 
@@ -78,22 +71,6 @@ class EquationOfState(Property):
             """Volumes relative to the crystal's own."""
             steps = np.linspace(-1.0, 1.0, self.points)
             return tuple(float(1.0 + self.volume_range * s) for s in steps)
-
-    @staticmethod
-    def label(params: Params) -> str:
-        """Name the crystal.
-
-        Parameters
-        ----------
-        params : Params
-            The parameters.
-
-        Returns
-        -------
-        str
-            For example ``eos-bcc``.
-        """
-        return f"eos-{Crystal.parse(params.structure).label}"
 
     @staticmethod
     def outputs(params: Params) -> Mapping[str, str]:

@@ -4,28 +4,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from snapuq.core.dataset import Structure
-from snapuq.core.engine import FMAX, Engine
+from snapuq.core.engine import Engine
 from snapuq.properties.base import (
     J_M2_PER_EV_A2,
     PROPERTIES,
-    Property,
     PropertyOutput,
-    check_crystals,
-    check_positive,
     has_moved,
     quantities,
     relax_crystal,
 )
-from snapuq.properties.cell_lengths import CellLength, slab_lengths
+from snapuq.properties.checks import check_items, check_within
 from snapuq.properties.crystals import PROTOTYPES, Crystal
 from snapuq.properties.prototypes import CENTRING
-from snapuq.properties.slabs import Index, check_index, usual_slab
+from snapuq.properties.slabs import Index, SlabParams, SlabProperty, check_index, usual_slab
 
 #: Lines that are looked at unless others are asked for. Those of fcc and hcp end in the intrinsic fault.
 USUAL = {
@@ -33,8 +30,6 @@ USUAL = {
     "fcc": ("(111)[11-2]/6",),
     "hcp": ("(001)[1-10]/3",),
 }
-# Cube roots of the volume per atom: 25 A of tungsten.
-_THICKNESS = 10.0
 _TEXT = re.compile(r"\(([-\d ]+)\)\[([-\d ]+)\](?:/([1-9]\d*))?")
 
 
@@ -122,7 +117,7 @@ def _index(part: str, text: str) -> Index:
 
 
 @PROPERTIES.register("gamma_line")
-class GammaLine(Property):
+class GammaLine(SlabProperty):
     """(E_displaced - E_slab) / A of a slab whose upper half is displaced along a line within a plane.
 
     Atoms relax along the normal of the plane alone. Displacements are given as fractions of the line, and the
@@ -139,20 +134,18 @@ class GammaLine(Property):
     """
 
     version = 2
+    split_by = "lines"
+    # 25 A of tungsten.
+    usual_thickness = 10.0
 
     @dataclass(frozen=True)
-    class Params:
+    class Params(SlabParams):
         """Crystal, lines and slab.
 
         Parameters
         ----------
         structure : str
             Crystal.
-        lines : tuple of str
-            Planes and displacements in the conventional cell (of three axes for hcp), as ``(110)[1-11]/2``;
-            by default (110)[1-11]/2 and (112)[11-1]/2 of bcc, (111)[11-2]/6 of fcc, (001)[1-10]/3 of hcp.
-        points : int
-            Number of displacements, both ends included.
         thickness : float, optional
             Least thickness of the slab, A, at the first guess of the crystal's size; by default ten times the
             cube root of the volume per atom.
@@ -160,20 +153,19 @@ class GammaLine(Property):
             Empty space between slabs, A, likewise; more than the cutoff of the potential.
         fmax : float
             Largest force along the normal at the end, eV/A.
+        lines : tuple of str
+            Planes and displacements in the conventional cell (of three axes for hcp), as ``(110)[1-11]/2``;
+            by default (110)[1-11]/2 and (112)[11-1]/2 of bcc, (111)[11-2]/6 of fcc, (001)[1-10]/3 of hcp.
+        points : int
+            Number of displacements, both ends included.
         """
 
-        structure: str = "bcc"
         lines: tuple[str, ...] = ()
         points: int = 13
-        thickness: float | None = None
-        vacuum: float = 12.0
-        fmax: float = FMAX
 
         def __post_init__(self) -> None:
-            check_crystals("structure", self.structure)
-            check_positive(self, "vacuum", "fmax", *(() if self.thickness is None else ("thickness",)))
-            if not 3 <= self.points <= 101:
-                raise ValueError(f"points: expected 3 to 101, got {self.points}")
+            super().__post_init__()
+            check_within(self, "points", 3, 101)
             if not self.lines:
                 usual = USUAL.get(_common_name(self.structure))
                 if usual is None:
@@ -181,11 +173,10 @@ class GammaLine(Property):
                     raise ValueError(f"lines: {said}")
                 object.__setattr__(self, "lines", usual)
             try:
-                labels = {Line.parse(text).label for text in self.lines}
+                labels = [Line.parse(text).label for text in self.lines]
             except ValueError as error:
                 raise ValueError(f"lines: {error}") from error
-            if len(labels) != len(self.lines):
-                raise ValueError("lines: a line is given twice")
+            check_items("lines", "line", labels)
 
         @property
         def fractions(self) -> tuple[float, ...]:
@@ -193,22 +184,6 @@ class GammaLine(Property):
             centring = Crystal.parse(self.structure).kind.centring
             steps = np.linspace(0.0, 1.0, self.points)[1:].tolist()
             return tuple(steps[:-1] if Line.parse(self.lines[0]).closes(centring) else steps)
-
-    @staticmethod
-    def expand(params: Params) -> tuple[Params, ...]:
-        """One task for each line.
-
-        Parameters
-        ----------
-        params : Params
-            All lines.
-
-        Returns
-        -------
-        tuple of Params
-            One line each.
-        """
-        return tuple(replace(params, lines=(text,)) for text in params.lines)
 
     @staticmethod
     def label(params: Params) -> str:
@@ -246,22 +221,6 @@ class GammaLine(Property):
         return dict.fromkeys(names, "J/m^2")
 
     @staticmethod
-    def cell_lengths(params: Params) -> tuple[CellLength, ...]:
-        """Lengths of the slab and of the empty space.
-
-        Parameters
-        ----------
-        params : Params
-            What the user asked for.
-
-        Returns
-        -------
-        tuple of CellLength
-            Two.
-        """
-        return slab_lengths(params.structure, params.thickness, _THICKNESS, params.vacuum)
-
-    @staticmethod
     def run(engine: Engine, params: Params, rng: np.random.Generator) -> PropertyOutput:
         """Relax the slab, then once more for each displacement of its upper half.
 
@@ -281,7 +240,7 @@ class GammaLine(Property):
         """
         bulk = relax_crystal(engine, params.structure)
         line = Line.parse(params.lines[0])
-        slab = usual_slab(bulk, line.plane, params.thickness, _THICKNESS, params.vacuum)
+        slab = usual_slab(bulk, line.plane, params.thickness, GammaLine.usual_thickness, params.vacuum)
         relaxed = engine.relax(slab.structure, directions="normal", fmax=params.fmax)
         origin, zero = relaxed.structure, relaxed.evaluation.energy
         converged, moved = relaxed.converged, has_moved(slab.structure, origin)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from snapuq.core.engine import Engine
-from snapuq.errors import nearest
 from snapuq.properties.base import PROPERTIES, PropertyOutput, quantities
+from snapuq.properties.checks import check_items
 from snapuq.properties.crystals import Crystal
 from snapuq.properties.defects import UNITS, DefectParams, Host, PointDefect, relax_defect
 from snapuq.properties.interstitial_sites import OTHER, SITES, classify, perturb, place, same_family, unlike
@@ -47,6 +47,7 @@ class Interstitial(PointDefect):
     """
 
     ranked = ("formation_energy",)
+    split_by = "kinds"
 
     @dataclass(frozen=True)
     class Params(DefectParams):
@@ -75,44 +76,9 @@ class Interstitial(PointDefect):
         def __post_init__(self) -> None:
             super().__post_init__()
             known = SITES[Crystal.parse(self.structure).prototype]
-            for kind in self.kinds:
-                if kind not in known:
-                    raise ValueError(f"kinds: unknown kind '{kind}'; {nearest(kind, known)}")
-            if len(set(self.kinds)) != len(self.kinds):
-                raise ValueError("kinds: a kind is given twice")
-
-    @staticmethod
-    def expand(params: Params) -> tuple[Params, ...]:
-        """One task for each kind.
-
-        Parameters
-        ----------
-        params : Params
-            All kinds.
-
-        Returns
-        -------
-        tuple of Params
-            One kind each.
-        """
-        kinds = params.kinds or tuple(SITES[Crystal.parse(params.structure).prototype])
-        return tuple(replace(params, kinds=(kind,)) for kind in kinds)
-
-    @staticmethod
-    def label(params: Params) -> str:
-        """Name the crystal and the kind.
-
-        Parameters
-        ----------
-        params : Params
-            Of one task.
-
-        Returns
-        -------
-        str
-            For example ``interstitial-bcc-dumbbell_110``.
-        """
-        return f"interstitial-{Crystal.parse(params.structure).label}-{params.kinds[0]}"
+            if not self.kinds:
+                object.__setattr__(self, "kinds", tuple(known))
+            check_items("kinds", "kind", self.kinds, known)
 
     @staticmethod
     def outputs(params: Params) -> Mapping[str, str]:

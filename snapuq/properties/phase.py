@@ -15,10 +15,10 @@ from snapuq.properties.base import (
     Property,
     PropertyOutput,
     RelaxedCrystal,
-    check_crystals,
     quantities,
     relax_crystal,
 )
+from snapuq.properties.checks import check_choice, check_crystals
 from snapuq.properties.crystals import Crystal, System
 from snapuq.properties.identity import how_lost
 
@@ -74,8 +74,7 @@ class Phase(Property):
             if not self.structures:
                 raise ValueError("structures: expected at least one crystal, got none")
             check_crystals("structures", *self.structures)
-            if self.symmetry not in ("keep", "free"):
-                raise ValueError(f"symmetry: expected keep or free, got {self.symmetry}")
+            check_choice(self, "symmetry", ("keep", "free"))
             names = [Crystal.parse(s).label for s in self.structures]
             twice = [n for n in names if names.count(n) > 1]
             if twice:

@@ -11,17 +11,10 @@ from numpy.typing import NDArray
 
 from snapuq.core.dataset import Structure
 from snapuq.core.engine import Engine
-from snapuq.properties.base import (
-    PROPERTIES,
-    Property,
-    PropertyOutput,
-    check_crystals,
-    check_positive,
-    quantities,
-    relax_crystal,
-)
+from snapuq.properties.base import PROPERTIES, Property, PropertyOutput, quantities, relax_crystal
 from snapuq.properties.brillouin import BrillouinZone, PathPoint, WaveVectors, brillouin_zone
 from snapuq.properties.cell_lengths import CellLength, spanned_length
+from snapuq.properties.checks import check_at_most, check_crystals, check_within
 from snapuq.properties.crystals import Crystal
 from snapuq.properties.harmonic_thermodynamics import (
     free_energy,
@@ -88,31 +81,11 @@ class Phonon(Property):
 
         def __post_init__(self) -> None:
             check_crystals("structure", self.structure)
-            check_positive(self, "supercell_length", "displacement")
-            if self.supercell_length > 100.0:
-                raise ValueError(f"supercell_length: expected at most 100 A, got {self.supercell_length}")
-            if self.displacement > 0.1:
-                raise ValueError(f"displacement: expected at most 0.1 A, got {self.displacement}")
-            if not 2 <= self.path_points <= 1000:
-                raise ValueError(f"path_points: expected 2 to 1000, got {self.path_points}")
+            check_at_most(self, "supercell_length", 100.0, "A")
+            check_at_most(self, "displacement", 0.1, "A")
+            check_within(self, "path_points", 2, 1000)
             if not all(0 < t < 1.0e5 for t in self.temperatures):
                 raise ValueError(f"temperatures: expected positive numbers, got {self.temperatures}")
-
-    @staticmethod
-    def label(params: Params) -> str:
-        """Name the crystal.
-
-        Parameters
-        ----------
-        params : Params
-            The parameters.
-
-        Returns
-        -------
-        str
-            For example ``phonon-bcc``.
-        """
-        return f"phonon-{Crystal.parse(params.structure).label}"
 
     @staticmethod
     def outputs(params: Params) -> Mapping[str, str]:

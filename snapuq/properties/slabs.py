@@ -4,15 +4,70 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from snapuq.core.dataset import Structure
-from snapuq.properties.base import RelaxedCrystal
+from snapuq.core.engine import FMAX
+from snapuq.properties.base import Property, RelaxedCrystal
+from snapuq.properties.cell_lengths import CellLength, slab_lengths
+from snapuq.properties.checks import check_crystals, check_positive
 
 Array = NDArray[np.float64]
 Index = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class SlabParams:
+    """Crystal and slab.
+
+    Parameters
+    ----------
+    structure : str
+        Crystal.
+    thickness : float, optional
+        Least thickness of the slab, A, at the first guess of the crystal's size.
+    vacuum : float
+        Empty space between slabs, A, likewise; more than the cutoff of the potential.
+    fmax : float
+        Largest force at the end, eV/A.
+    """
+
+    structure: str = "bcc"
+    thickness: float | None = None
+    vacuum: float = 12.0
+    fmax: float = FMAX
+
+    def __post_init__(self) -> None:
+        check_crystals("structure", self.structure)
+        check_positive(self, "vacuum", "fmax", *(() if self.thickness is None else ("thickness",)))
+
+
+class SlabProperty(Property):
+    """A property of a slab, as `SlabParams` tells it.
+
+    ``usual_thickness`` stands for no thickness, in cube roots of the volume per atom.
+    """
+
+    usual_thickness: ClassVar[float]
+
+    @classmethod
+    def cell_lengths(cls, params: SlabParams) -> tuple[CellLength, ...]:
+        """Lengths of the slab and of the empty space.
+
+        Parameters
+        ----------
+        params : SlabParams
+            What the user asked for.
+
+        Returns
+        -------
+        tuple of CellLength
+            Two.
+        """
+        return slab_lengths(params.structure, params.thickness, cls.usual_thickness, params.vacuum)
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from snapuq.core.engine import FMAX, Engine
+from snapuq.core.engine import Engine
 from snapuq.properties.base import (
     J_M2_PER_EV_A2,
     PROPERTIES,
-    Property,
     PropertyOutput,
-    check_crystals,
-    check_positive,
     has_moved,
     quantities,
     relax_crystal,
 )
-from snapuq.properties.cell_lengths import CellLength, slab_lengths
+from snapuq.properties.checks import check_items
 from snapuq.properties.crystals import Crystal, System
-from snapuq.properties.slabs import Index, check_index, usual_slab
+from snapuq.properties.slabs import Index, SlabParams, SlabProperty, check_index, usual_slab
 
 #: Surfaces that are looked at unless others are asked for, in the conventional cell of each crystal system.
 USUAL: Mapping[System, tuple[Index, ...]] = {
@@ -30,13 +27,11 @@ USUAL: Mapping[System, tuple[Index, ...]] = {
     "hexagonal": ((0, 0, 1), (1, 0, 0), (1, 1, 0), (1, 0, 1), (1, 1, 2)),
     "tetragonal": ((0, 0, 1), (1, 0, 0), (1, 1, 0), (1, 0, 1), (1, 1, 1)),
 }
-# Cube roots of the volume per atom: 18 A of tungsten.
-_THICKNESS = 7.0
 _OTHER: tuple[Index, ...] = ((1, 0, 0), (0, 1, 0), (0, 0, 1))
 
 
 @PROPERTIES.register("surface")
-class Surface(Property):
+class Surface(SlabProperty):
     """(E_slab - N e_bulk) / 2A of a slab cut from the potential's own crystal, ions relaxed.
 
     The slab has the smallest cell in its plane, so no reconstruction that needs a larger one. A slab half as
@@ -50,19 +45,18 @@ class Surface(Property):
 
     version = 2
     ranked = ("surface_energy",)
+    split_by = "miller"
+    # 18 A of tungsten.
+    usual_thickness = 7.0
 
     @dataclass(frozen=True)
-    class Params:
+    class Params(SlabParams):
         """Crystal, surfaces and slab.
 
         Parameters
         ----------
         structure : str
             Crystal.
-        miller : tuple of (int, int, int)
-            Miller indices of the surfaces, in the conventional cell (of three axes for hexagonal crystals);
-            by default (100), (110), (111), (112), (210), (310) and (321) of cubic crystals, and the low ones
-            of others.
         thickness : float, optional
             Least thickness of the slab, A, at the first guess of the crystal's size; by default seven times
             the cube root of the volume per atom.
@@ -70,40 +64,22 @@ class Surface(Property):
             Empty space between slabs, A, likewise; more than the cutoff of the potential.
         fmax : float
             Largest force at the end, eV/A.
+        miller : tuple of (int, int, int)
+            Miller indices of the surfaces, in the conventional cell (of three axes for hexagonal crystals);
+            by default (100), (110), (111), (112), (210), (310) and (321) of cubic crystals, and the low ones
+            of others.
         """
 
-        structure: str = "bcc"
         miller: tuple[Index, ...] = ()
-        thickness: float | None = None
-        vacuum: float = 12.0
-        fmax: float = FMAX
 
         def __post_init__(self) -> None:
-            check_crystals("structure", self.structure)
-            check_positive(self, "vacuum", "fmax", *(() if self.thickness is None else ("thickness",)))
+            super().__post_init__()
             if not self.miller:
                 system = Crystal.parse(self.structure).kind.system
                 object.__setattr__(self, "miller", USUAL.get(system, _OTHER))
             for index in self.miller:
                 check_index("miller", index)
-            if len(set(self.miller)) != len(self.miller):
-                raise ValueError("miller: a surface is given twice")
-
-    @staticmethod
-    def expand(params: Params) -> tuple[Params, ...]:
-        """One task for each surface.
-
-        Parameters
-        ----------
-        params : Params
-            All surfaces.
-
-        Returns
-        -------
-        tuple of Params
-            One surface each.
-        """
-        return tuple(replace(params, miller=(index,)) for index in params.miller)
+            check_items("miller", "surface", self.miller)
 
     @staticmethod
     def label(params: Params) -> str:
@@ -140,22 +116,6 @@ class Surface(Property):
         return {"surface_energy": "J/m^2"}
 
     @staticmethod
-    def cell_lengths(params: Params) -> tuple[CellLength, ...]:
-        """Lengths of the slab and of the empty space.
-
-        Parameters
-        ----------
-        params : Params
-            What the user asked for.
-
-        Returns
-        -------
-        tuple of CellLength
-            Two.
-        """
-        return slab_lengths(params.structure, params.thickness, _THICKNESS, params.vacuum)
-
-    @staticmethod
     def run(engine: Engine, params: Params, rng: np.random.Generator) -> PropertyOutput:
         """Cut the slab and relax its atoms in the fixed cell.
 
@@ -174,7 +134,7 @@ class Surface(Property):
             The quantities of `outputs`.
         """
         bulk = relax_crystal(engine, params.structure)
-        slab = usual_slab(bulk, params.miller[0], params.thickness, _THICKNESS, params.vacuum)
+        slab = usual_slab(bulk, params.miller[0], params.thickness, Surface.usual_thickness, params.vacuum)
         relaxed = engine.relax(slab.structure, fmax=params.fmax)
         energy = (relaxed.evaluation.energy - len(slab.structure) * bulk.energy) / (2.0 * slab.area)
         return PropertyOutput(

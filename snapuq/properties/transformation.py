@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from snapuq.core.dataset import Structure
 from snapuq.core.engine import Engine
-from snapuq.errors import nearest
-from snapuq.properties.base import (
-    PROPERTIES,
-    Property,
-    PropertyOutput,
-    check_crystals,
-    quantities,
-    relax_crystal,
-)
+from snapuq.properties.base import PROPERTIES, Property, PropertyOutput, quantities, relax_crystal
+from snapuq.properties.checks import check_crystals, check_items, check_within
 from snapuq.properties.crystals import Crystal
 
 #: Paths and the parameter p at their end; it is 1 in bcc.
@@ -49,6 +42,8 @@ class TransformationPath(Property):
     Paidar et al., Model. Simul. Mater. Sci. Eng. 7, 369 (1999), doi:10.1088/0965-0393/7/3/306.
     """
 
+    split_by = "paths"
+
     @dataclass(frozen=True)
     class Params:
         """Crystal and paths.
@@ -71,15 +66,8 @@ class TransformationPath(Property):
             check_crystals("structure", self.structure)
             if Crystal.parse(self.structure).prototype != "bcc":
                 raise ValueError(f"structure: the paths start from bcc, got {self.structure}")
-            if not self.paths:
-                raise ValueError("paths: expected at least one path, got none")
-            for path in self.paths:
-                if path not in PATHS:
-                    raise ValueError(f"paths: unknown path '{path}'; {nearest(path, PATHS)}")
-            if len(set(self.paths)) != len(self.paths):
-                raise ValueError("paths: a path is given twice")
-            if not 3 <= self.points <= 101 or self.points % 2 == 0:
-                raise ValueError(f"points: expected an odd number from 3 to 101, got {self.points}")
+            check_items("paths", "path", self.paths, PATHS)
+            check_within(self, "points", 3, 101, odd=True)
 
         @property
         def steps(self) -> tuple[float, ...]:
@@ -89,38 +77,6 @@ class TransformationPath(Property):
                 # Its end is bcc again: zero but for round-off, which no envelope holds.
                 grid = grid[:-1]
             return tuple((PATHS[self.paths[0]] ** grid).tolist())
-
-    @staticmethod
-    def expand(params: Params) -> tuple[Params, ...]:
-        """One task for each path.
-
-        Parameters
-        ----------
-        params : Params
-            All paths.
-
-        Returns
-        -------
-        tuple of Params
-            One path each.
-        """
-        return tuple(replace(params, paths=(path,)) for path in params.paths)
-
-    @staticmethod
-    def label(params: Params) -> str:
-        """Name the crystal and the path.
-
-        Parameters
-        ----------
-        params : Params
-            Of one task.
-
-        Returns
-        -------
-        str
-            For example ``path-bcc-tetragonal``.
-        """
-        return f"path-{Crystal.parse(params.structure).label}-{params.paths[0]}"
 
     @staticmethod
     def outputs(params: Params) -> Mapping[str, str]:

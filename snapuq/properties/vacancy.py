@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
 from snapuq.core.engine import Engine
 from snapuq.properties.base import PROPERTIES, PropertyOutput, quantities
-from snapuq.properties.crystals import Crystal
 from snapuq.properties.defects import (
     UNITS,
     DefectParams,
@@ -39,45 +37,15 @@ class Vacancy(PointDefect):
 
     version = 2
 
-    @dataclass(frozen=True)
-    class Params(DefectParams):
-        """Crystal, supercell and boundary condition.
-
-        Parameters
-        ----------
-        structure : str
-            Crystal of one element.
-        supercell : int
-            Repetitions of the conventional cell along each axis.
-        constant : {'volume', 'pressure'}
-            Whether the cell stays that of the perfect crystal, or relaxes to zero pressure, shape included.
-        fmax : float
-            Largest force at the end, eV/A.
-        """
+    Params = DefectParams
 
     @staticmethod
-    def label(params: Params) -> str:
-        """Name the crystal.
-
-        Parameters
-        ----------
-        params : Params
-            The parameters.
-
-        Returns
-        -------
-        str
-            For example ``vacancy-bcc``.
-        """
-        return f"vacancy-{Crystal.parse(params.structure).label}"
-
-    @staticmethod
-    def outputs(params: Params) -> Mapping[str, str]:
+    def outputs(params: DefectParams) -> Mapping[str, str]:
         """Formation energy and relaxation volume.
 
         Parameters
         ----------
-        params : Params
+        params : DefectParams
             The parameters.
 
         Returns
@@ -88,14 +56,14 @@ class Vacancy(PointDefect):
         return UNITS
 
     @staticmethod
-    def run(engine: Engine, params: Params, rng: np.random.Generator) -> PropertyOutput:
+    def run(engine: Engine, params: DefectParams, rng: np.random.Generator) -> PropertyOutput:
         """Remove one atom and relax the others.
 
         Parameters
         ----------
         engine : Engine
             The potential.
-        params : Params
+        params : DefectParams
             The parameters.
         rng : numpy.random.Generator
             Not used.

@@ -249,8 +249,8 @@ def test_members_far_from_the_mle_are_left_to_brute_force(name: str, mode: Mode,
         if mode != "implicit":
             again = LinearEngine(theta).evaluate(found.structure)
             assert again.energy == pytest.approx(found.evaluation.energy, abs=ENERGIES)
-    # A defect in a fixed cell may well be found from there.
-    assert fallbacks > 0 or name.startswith("vacancy")
+    # In a fixed cell all find a minimum: from the MLE's, or from their own start.
+    assert fallbacks > 0 or name.startswith(("vacancy", "slab"))
 
 
 def hop(engine: Engine, a: float = A, seed: int = 1) -> tuple[Relaxation, Relaxation, Saddle]:
@@ -563,20 +563,3 @@ def test_a_record_that_is_gone_is_computed_anew_to_the_last_bit(tmp_path: Path) 
                 values[member] = outcome(engine, tasks[member])
         found.append(values)
     assert {m: found[0][m] for m in (1, 2)} == found[1]
-
-
-@pytest.mark.parametrize("reconfigured", [False, True])
-def test_members_do_not_follow_an_mle_that_left_its_site(reconfigured: bool, tmp_path: Path) -> None:
-    start = vacancy()
-
-    def ask(engine: RecordingEngine) -> None:
-        engine.relax(start)
-        # The property says so; the engine cannot tell.
-        engine.reconfigured = reconfigured
-
-    context = context_of(MEMBERS, ask, tmp_path)
-    own = LinearEngine(MEMBERS[0])
-    engine = PropagatingEngine(own, 1, context, "auto")
-    engine.relax(start)
-    assert engine.ways == ({"brute"} if reconfigured else {"newton"})
-    assert engine.fallbacks == len(own.relaxed) == int(reconfigured)

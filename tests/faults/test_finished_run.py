@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from snapuq import cli
-from snapuq.config import load_config
-from snapuq.pipeline import dry_run
+from snapuq.config import CampaignConfig, load_config
+from snapuq.errors import InputError
+from snapuq.pipeline import check, dry_run
 from snapuq.pipeline import prepare as preparing
 
 #: What takes long to import, alone or with what it imports; a run that has finished needs none of it.
@@ -143,6 +145,33 @@ def test_a_plan_tells_what_is_left(finished: Path) -> None:
     assert left("ensemble.members=2") == ["left: 0 of 4 tasks"]
     crystals = "campaign.properties=[phase: {structures: [bcc, fcc]}]"
     assert left(crystals)[0].startswith("left: 5 of 10 tasks, about ")
+
+
+@pytest.mark.lammps
+def test_a_plan_counts_generated_data_without_making_them(
+    finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def of(describe: Callable[[CampaignConfig], str], *overrides: str) -> dict[str, str]:
+        lines = describe(load_config(finished, overrides)).splitlines()
+        return dict(line.split(": ", 1) for line in lines if ": " in line)
+
+    known = of(check)
+
+    def forbidden(*_: object) -> None:
+        raise AssertionError("data were generated")
+
+    monkeypatch.setattr(preparing, "generate_dataset", forbidden)
+    planned = of(dry_run)
+    assert planned["data"].startswith(
+        "12 configurations of up to 16 atoms, to be generated, labelled by eam/alloy"
+    )
+    assert known["split"] == f"{planned['split']}, 0 excluded" == "9 training, 3 test, 0 excluded"
+    assert planned["potential"] == known["potential"]
+    with pytest.raises(InputError, match=r"W_none\.eam\.alloy"):
+        of(dry_run, "dataset.generate.label.pair_coeff=['* * W_none.eam.alloy W']")
+    # What is left out depends on the energies.
+    with pytest.raises(AssertionError, match="data were generated"):
+        of(dry_run, "dataset.exclude={max_energy_above_minimum: 5.0}")
 
 
 @pytest.mark.lammps

@@ -125,7 +125,8 @@ def test_tasks_that_another_run_tries_again_are_told(run_folder):
     # Three ran into the limit, two of them for the second time.
     assert read_status(run_folder / "journal").n_second == 1
     lines, is_complete = describe_status(run_folder)
-    assert is_complete
+    assert not is_complete
+    assert lines[0] == f"{run_folder}: complete but for 1 to try again"
     assert lines[3].startswith("again    1 that ran into the time limit; the next run tries")
 
 
