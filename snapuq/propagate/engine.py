@@ -47,9 +47,9 @@ class PropagatingEngine:
 
     Fixed positions that the MLE was asked about are answered by rows, whatever their scale (``batched``).
     Relaxations and saddles start from the MLE's, displaced to first order, and are brought to the same
-    tolerance by quasi-Newton steps (``newton``), or left there (``implicit``). Where the MLE does not tell what
-    state a member ends in, it descends from its own start (``lbfgs``). Where there is any doubt, LAMMPS relaxes
-    it from there, as without propagation (``brute``).
+    tolerance by quasi-Newton steps (``newton``), or left there (``implicit``). Where the MLE does not tell
+    what state a member ends in, it descends from its own start (``lbfgs``). Where there is any doubt, LAMMPS
+    relaxes it from there, as without propagation (``brute``).
 
     Parameters
     ----------

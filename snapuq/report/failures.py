@@ -87,7 +87,7 @@ def failure_rows(
             REASONS.get(key[2], MISSING),
             _counted(details.get(key, [])),
             len(set(members)),
-            _first_members(members),
+            first_members(members),
         )
         for key, members in found.items()
     )
@@ -130,6 +130,18 @@ def _counted(details: Sequence[str]) -> str:
     return ", ".join(told + ([f"others ({rest})"] if rest else []))
 
 
-def _first_members(members: Sequence[int]) -> str:
+def first_members(members: Sequence[int]) -> str:
+    """Write member numbers compactly; of a long list the first.
+
+    Parameters
+    ----------
+    members : sequence of int
+        As of `snapuq.report.text.member_ranges`.
+
+    Returns
+    -------
+    str
+        For example ``3, 7–9, …``.
+    """
     runs = member_ranges(members).split(", ")
     return ", ".join(runs[:_MOST_RUNS]) + (", …" if len(runs) > _MOST_RUNS else "")

@@ -140,7 +140,7 @@ def render_report(inputs: ReportInputs, folder: str | Path) -> Path:
     beyond = extrapolation_warnings(table) if table is not None else []
     poor = poor_fit_warnings(overall)
     with styled():
-        property_figures = [_embedded(d, folder) for d in property_drawings(inputs.summaries)]
+        property_figures = [_embedded(d, folder) for d in property_drawings(inputs.summaries, inputs.results)]
         influence_figures = [
             _embedded(d, folder) for d in influence_drawings(inputs.linearised, inputs.shares)
         ]

@@ -56,7 +56,7 @@ def influence_drawings(rows: Sequence[LinearisedQuantity], shares: Sequence[Shar
         ax.set_title(f"{plain(row.label, 32)}\n{plain(row.quantity, 32)}", fontsize=7.5)
     yield Drawing(
         "attribution",
-        "What sets the error bars",
+        "Shares of training groups",
         "Share of each group of training configurations in the variance of a quantity: where its error bar "
         "comes from. Pale: the other groups together, and what belongs to no configuration.",
         figure,

@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from snapuq.analysis.calibration import finite
 from snapuq.core.result import PropertySummary
 from snapuq.report.figures import Drawing
-from snapuq.report.style import BLUE, LIGHT, RED, new_figure, plain
+from snapuq.report.labels import line_name
+from snapuq.report.spreads import Spreads
+from snapuq.report.style import BLUE, LIGHT, RED, add_legend, new_figure, plain
 from snapuq.report.text import display_unit
 
 Array = NDArray[np.float64]
@@ -32,54 +34,75 @@ class _Family:
     caption: str
 
 
-_FAMILIES = (
-    _Family(
-        "curve_gamma_",
-        "gamma_lines",
-        "Gamma lines",
-        "displacement / length of the line",
-        "energy",
-        0.0,
-        "Energy of the fault along the displacement of one half of the crystal against the other.",
-    ),
-    _Family(
-        "curve_path_",
-        "paths",
-        "Transformation paths",
-        "p",
-        "energy above bcc",
-        1.0,
-        "Energy above bcc along transformation paths at the volume of bcc (p = 1), nothing relaxed. "
-        "Tetragonal: p = c/a, fcc at √2. Trigonal: simple cubic at 2, fcc at 4. "
-        "Orthorhombic: bcc again at √2. Hexagonal: hcp at √2.",
-    ),
+_GAMMA = _Family(
+    "curve_gamma_",
+    "gamma_lines",
+    "Gamma lines",
+    "displacement / length of the line",
+    "energy",
+    0.0,
+    "Energy of the fault along the displacement of one half of the crystal against the other.",
+)
+_PATH = _Family(
+    "curve_path_",
+    "paths",
+    "Transformation paths",
+    "p",
+    "energy above bcc",
+    1.0,
+    "Energy above bcc along transformation paths at the volume of bcc (p = 1), nothing relaxed. "
+    "Tetragonal: p = c/a, fcc at √2. Trigonal: simple cubic at 2, fcc at 4. "
+    "Orthorhombic: bcc again at √2. Hexagonal: hcp at √2.",
 )
 _ENVELOPE = " The envelope runs from the members' minimum to their maximum at each point."
 
 
-def line_drawings(summaries: Sequence[PropertySummary]) -> Iterator[Drawing]:
-    """Draw the gamma lines, and the transformation paths.
+def gamma_drawings(summaries: Sequence[PropertySummary], spreads: Spreads) -> Iterator[Drawing]:
+    """Draw the gamma lines.
 
     Parameters
     ----------
     summaries : sequence of PropertySummary
         One per quantity; those of other properties are passed over.
+    spreads : Spreads
+        The same.
 
     Yields
     ------
     Drawing
-        Inside `snapuq.report.style.styled`; one for each family.
+        Inside `snapuq.report.style.styled`; one at most.
     """
-    for family in _FAMILIES:
-        lines: dict[str, list[tuple[float, ...]]] = {}
-        units = set()
-        for summary in summaries:
-            point = _point(summary, family.prefix)
-            if point is not None:
-                lines.setdefault(summary.label, []).append(point)
-                units.add(display_unit(summary.unit))
-        if lines:
-            yield _drawing(family, lines, units.pop())
+    yield from _drawings(_GAMMA, summaries, spreads)
+
+
+def path_drawings(summaries: Sequence[PropertySummary], spreads: Spreads) -> Iterator[Drawing]:
+    """Draw the transformation paths.
+
+    Parameters
+    ----------
+    summaries : sequence of PropertySummary
+        One per quantity; those of other properties are passed over.
+    spreads : Spreads
+        The same.
+
+    Yields
+    ------
+    Drawing
+        Inside `snapuq.report.style.styled`; one at most.
+    """
+    yield from _drawings(_PATH, summaries, spreads)
+
+
+def _drawings(family: _Family, summaries: Sequence[PropertySummary], spreads: Spreads) -> Iterator[Drawing]:
+    lines: dict[str, list[tuple[float, ...]]] = {}
+    units = set()
+    for summary in summaries:
+        point = _point(summary, family.prefix)
+        if point is not None:
+            lines.setdefault(summary.label, []).append(point)
+            units.add(display_unit(summary.unit))
+    if lines:
+        yield _drawing(family, lines, units.pop(), spreads.losses(lines))
 
 
 def _point(s: PropertySummary, prefix: str) -> tuple[float, ...] | None:
@@ -92,7 +115,7 @@ def _point(s: PropertySummary, prefix: str) -> tuple[float, ...] | None:
     return x, mle, low, high, math.nan if reference is None else reference
 
 
-def _drawing(family: _Family, lines: dict[str, list[tuple[float, ...]]], unit: str) -> Drawing:
+def _drawing(family: _Family, lines: dict[str, list[tuple[float, ...]]], unit: str, losses: str) -> Drawing:
     rows = math.ceil(len(lines) / 2)
     figure, axes = new_figure(0.5 + 2.3 * rows, rows, 2)
     for ax, (label, points) in zip(axes.flat, lines.items(), strict=False):
@@ -102,16 +125,12 @@ def _drawing(family: _Family, lines: dict[str, list[tuple[float, ...]]], unit: s
             ends.append((1.0, 0.0, 0.0, 0.0, math.nan))
         x, mle, low, high, reference = np.array(sorted([*points, *ends])).T
         curve_panel(ax, x, 0.0 * mle, mle, low, high, reference, 1.0)
-        ax.set_title(plain(label), fontsize="medium")
+        ax.set_title(plain(line_name(label)), fontsize="medium")
         ax.set(xlabel=family.x_label, ylabel=f"{family.y_label} ({unit})")
     for ax in axes.flat[len(lines) :]:
         ax.set_visible(False)
-    handles: dict[str, Any] = {}
-    for ax in figure.axes:
-        for handle, text in zip(*ax.get_legend_handles_labels(), strict=True):
-            handles.setdefault(text, handle)
-    figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=4)
-    return Drawing(family.name, family.title, family.caption + _ENVELOPE, figure)
+    add_legend(figure)
+    return Drawing(family.name, family.title, f"{family.caption}{_ENVELOPE} {losses}", figure)
 
 
 def curve_panel(

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from snapuq.analysis.calibration import finite
 from snapuq.core.result import PropertySummary
 from snapuq.report.figures import Drawing
+from snapuq.report.labels import crystal_of
+from snapuq.report.spreads import Spreads
 from snapuq.report.style import BLUE, GREY, LIGHT, RED, new_figure, plain
 
 _BAND = re.compile(r"curve_band_(\d\.\d+)_(.+)_(\d+)")
@@ -37,13 +39,15 @@ class _Point:
     reference: float
 
 
-def phonon_drawings(summaries: Sequence[PropertySummary]) -> Iterator[Drawing]:
+def phonon_drawings(summaries: Sequence[PropertySummary], spreads: Spreads) -> Iterator[Drawing]:
     """Draw the phonons of each crystal.
 
     Parameters
     ----------
     summaries : sequence of PropertySummary
         One per quantity; those of other properties are passed over.
+    spreads : Spreads
+        The same.
 
     Yields
     ------
@@ -58,9 +62,8 @@ def phonon_drawings(summaries: Sequence[PropertySummary]) -> Iterator[Drawing]:
     for i, (label, pairs) in enumerate(found.items()):
         bands = [_point(s, *m.groups()) for s, m in pairs if m.re is _BAND]
         levels = [_point(s, m.group(1), "", "0") for s, m in pairs if m.re is _DOS]
-        drawing = _drawing(
-            label, [p for p in bands if p is not None], [p for p in levels if p is not None], i + 1
-        )
+        known = [p for p in bands if p is not None], [p for p in levels if p is not None]
+        drawing = _drawing(label, *known, i + 1, spreads.losses([label]))
         if drawing is not None:
             yield drawing
 
@@ -72,7 +75,9 @@ def _point(s: PropertySummary, x: str, where: str, branch: str) -> _Point | None
     return _Point(float(x), where, int(branch), mle, low, high, math.nan if reference is None else reference)
 
 
-def _drawing(label: str, bands: list[_Point], levels: list[_Point], number: int) -> Drawing | None:
+def _drawing(
+    label: str, bands: list[_Point], levels: list[_Point], number: int, losses: str
+) -> Drawing | None:
     if len({p.x for p in bands}) < 2:
         return None
     figure, axes = new_figure(3.4, 1, 2, sharey=True, width_ratios=(3.4, 1.0))
@@ -95,11 +100,11 @@ def _drawing(label: str, bands: list[_Point], levels: list[_Point], number: int)
     figure.legend(shown.values(), shown.keys(), loc="outside upper center", ncols=4)
     return Drawing(
         f"phonon_{number}",
-        f"Phonons: {label}",
+        f"Phonons: {crystal_of(label)}",
         "Left: dispersion, each potential at its own zero-pressure volume; imaginary frequencies are drawn "
         "as negative. The envelope runs from the members' minimum to their maximum of each branch, counted "
         "from the lowest at each wave vector. Right: integrated density of states, the share of all modes "
-        "that lie below a frequency.",
+        f"that lie below a frequency. {losses}",
         figure,
     )
 

@@ -30,6 +30,17 @@ WIDTH = 7.2
 DENSITY = LinearSegmentedColormap.from_list("density", ["#E3EEF6", "#8DBCDC", "#2B7BB5", "#08306B"])
 
 _DPI = 200
+_LEGEND = (
+    "MLE",
+    "MLE, flagged",
+    "members, 5 to 95 %",
+    "members, minimum to maximum",
+    "envelope",
+    "member, flagged",
+    "reference, inside",
+    "reference, outside",
+)
+_LEGEND_LINE = 5
 _STYLE: dict[str, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 8.0,
@@ -92,6 +103,25 @@ def new_figure(height: float, rows: int = 1, columns: int = 1, **options: Any) -
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure, figure.subplots(rows, columns, squeeze=False, **options)
+
+
+def add_legend(figure: Figure) -> None:
+    """Name every kind of mark once, above the panels.
+
+    Parameters
+    ----------
+    figure : Figure
+        Of labelled axes.
+    """
+    shown: dict[str, Any] = {}
+    for ax in figure.axes:
+        for handle, text in zip(*ax.get_legend_handles_labels(), strict=True):
+            shown.setdefault(text, handle)
+    names = sorted(shown, key=lambda t: _LEGEND.index(t) if t in _LEGEND else len(_LEGEND))
+    # More than five long names do not fit into a line.
+    columns = len(names) if len(names) <= _LEGEND_LINE else 3
+    handles = [shown[name] for name in names]
+    figure.legend(handles, names, loc="outside upper center", ncols=columns, columnspacing=1.2)
 
 
 def save_figure(figure: Figure, folder: Path, name: str) -> tuple[Path, Path]:

@@ -90,7 +90,11 @@ def rank_rows(found: Iterable[RankCorrelation]) -> list[tuple[str, ...]]:
     """
 
     def spread(three: tuple[float, float, float] | None) -> str:
-        return MISSING if three is None else f"{three[1]:.2f} ({three[0]:.2f} to {three[2]:.2f})"
+        return (
+            MISSING
+            if three is None
+            else f"{fixed(three[1], 2)} ({fixed(three[0], 2)} to {fixed(three[2], 2)})"
+        )
 
     return [
         (
@@ -99,7 +103,7 @@ def rank_rows(found: Iterable[RankCorrelation]) -> list[tuple[str, ...]]:
             str(len(r.labels)),
             str(r.n_members),
             spread(r.members_mle),
-            MISSING if r.mle_reference is None else f"{r.mle_reference:.2f}",
+            fixed(r.mle_reference, 2),
             spread(r.members_reference),
         )
         for r in found

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from snapuq.core.result import PropertyResult
-from snapuq.report.text import MISSING, member_ranges, number
+from snapuq.report.failures import first_members
+from snapuq.report.text import MISSING, number
+
+# From the cheapest to the dearest.
+_WAYS = ("batched", "implicit", "newton", "brute")
 
 
 @dataclass(frozen=True)
@@ -20,13 +25,13 @@ class WayRow:
     label : str
         The property.
     ways : str
-        By which its members were computed.
+        By which its members were computed, each with how many.
     mle, members : str
         Force evaluations of the MLE, and of a member on average.
     fallbacks : int
         Members of which something fell back to brute force.
     which : str
-        Their numbers.
+        Their numbers; of a long list the first.
     """
 
     label: str
@@ -56,18 +61,22 @@ def way_rows(results: Sequence[PropertyResult]) -> tuple[WayRow, ...]:
     for label in dict.fromkeys(r.label for r in results):
         own = [r for r in results if r.label == label]
         members = [r for r in own if r.member > 0 and not r.failure]
-        ways = {way for r in members for way in r.propagation.split("+") if way}
+        ways = Counter(way for r in members for way in set(r.propagation.split("+")) if way)
         best = next((r for r in own if r.member == 0 and not r.failure), None)
         fallen = [r.member for r in members if r.fallbacks]
         mean = number(float(np.mean([r.evaluations for r in members])), 3) if members else MISSING
         rows.append(
             WayRow(
                 label,
-                ", ".join(sorted(ways)) or MISSING,
+                ", ".join(f"{way} ({ways[way]})" for way in sorted(ways, key=_rank)) or MISSING,
                 MISSING if best is None else str(best.evaluations),
                 mean,
                 len(fallen),
-                member_ranges(fallen) if fallen else "",
+                first_members(fallen) if fallen else "",
             )
         )
     return tuple(rows)
+
+
+def _rank(way: str) -> tuple[int, str]:
+    return (_WAYS.index(way) if way in _WAYS else len(_WAYS), way)

@@ -264,7 +264,7 @@ def test_the_report_shows_and_escapes_them(tmp_path: Path) -> None:
     inputs = ReportInputs("run", {}, "", {}, 500, linearised=rows, shares=shares)
     text = render_report(inputs, tmp_path).read_text()
     assert "What sets the error bars" in text
-    assert "&lt;script&gt;alert(1)&lt;/script&gt; $x^$ {{ 7 * 7 }} 60.0 %" in text
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; $x^$ {{ 7 * 7 }} 60.0\N{NO-BREAK SPACE}%" in text
     assert "<script" not in text
     assert (tmp_path / "figures" / "attribution.svg").is_file()
     plain = render_report(replace(inputs, linearised=(), shares=()), tmp_path / "plain").read_text()

@@ -47,7 +47,7 @@ def table(n: int, seed: int = 0, groups: tuple[str, ...] = ("bulk", "liquid")) -
     )
 
 
-def summaries(n: int, label: str = "surface") -> list[PropertySummary]:
+def summaries(n: int, label: str = "squeeze") -> list[PropertySummary]:
     return [
         PropertySummary(
             label,
@@ -95,7 +95,7 @@ def inputs(**changes) -> ReportInputs:
         "potential_stem": "W",
         "summaries": [*summaries(3), *curve()],
         "pointwise": table(120),
-        "results": [PropertyResult("k", "surface", 7, {}, failure="lost_atoms: 2 of 24")],
+        "results": [PropertyResult("k", "squeeze", 7, {}, failure="lost_atoms: 2 of 24")],
     }
     return ReportInputs(**{**values, **changes})
 
@@ -138,7 +138,7 @@ def test_report_holds_every_section(report: Path):
         "2 warnings",
         "few data",
         "mind the gap",
-        "surface",
+        "squeeze",
         "lost_atoms",
         "2 of 24",
         "7 of 7 references inside",
@@ -272,7 +272,7 @@ def test_every_figure_is_a_readable_file_with_ink(report: Path):
     names = {p.stem for p in (report.parent / "figures").iterdir()}
     assert {
         "properties",
-        "curve_1",
+        "equations_of_state",
         "parity_force",
         "error_distribution_energy",
         "predicted_errors",

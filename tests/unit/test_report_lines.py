@@ -32,7 +32,7 @@ def test_one_figure_for_each_family_with_a_panel_for_each_line():
     path = [point("path-bcc-trigonal", f"curve_path_{x:.3f}", "eV/atom", x) for x in (4.0, 2.0)]
     assert all(map(is_curve_point, [*gamma, *fault, *path]))
     found = drawn([*gamma, *fault, *path])
-    assert list(found) == ["gamma_lines", "paths"]
+    assert list(found) == ["paths", "gamma_lines"]
     first, second = found["gamma_lines"].figure.axes
     # A closed line comes back to zero; one that ends in a fault does not.
     assert curve(first) == [[0, 0], [0.25, 0.25], [0.5, 0.5], [0.75, 0.75], [1, 0]]

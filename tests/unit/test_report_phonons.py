@@ -10,6 +10,7 @@ import pytest
 from snapuq.core.result import PropertySummary
 from snapuq.report.phonon_figures import phonon_drawings
 from snapuq.report.property_figures import property_drawings
+from snapuq.report.spreads import Spreads
 from snapuq.report.style import styled
 from snapuq.report.tables import is_curve_point
 
@@ -36,12 +37,12 @@ def summaries():
 
 def drawn(summaries):
     with styled():
-        return list(phonon_drawings(summaries))
+        return list(phonon_drawings(summaries, Spreads(summaries)))
 
 
 def test_branches_are_cut_where_the_path_jumps(summaries):
     (drawing,) = drawn(summaries)
-    assert drawing.title == "Phonons: phonon-fcc"
+    assert drawing.title == "Phonons: fcc"
     left, right = drawing.figure.axes
     lines = [line.get_xdata() for line in left.lines if line.get_label() == "MLE"]
     assert [list(x) for x in lines] == 2 * [[0.0, 0.3, 0.6, 0.7, 0.8], [0.8, 0.9, 1.0]]
@@ -79,4 +80,4 @@ def test_points_are_no_properties_of_their_own(summaries):
     assert not is_curve_point(summary("f_X_1", 4.0))
     with styled():
         names = [d.name for d in property_drawings([*summaries, summary("f_X_1", 4.0, 4.05)])]
-    assert names == ["properties", "phonon_1"]
+    assert names == ["phonon_1"]
