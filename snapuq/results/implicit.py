@@ -16,9 +16,9 @@ Errors = Mapping[tuple[str, int, str], float]
 N_CHECKED = 60
 #: Share of the others' errors that the estimate is to cover.
 COVERAGE = 0.95
-#: Factor on the error that covers this share of those that were seen. Of random choices of 60 among 200 members
-#: of the fit that it was set on (W), 84 to 100 % covered the rest with a mean below four times their rms; of
-#: another fit (Ta), 95 to 100 %.
+#: Factor on the error that covers this share of those that were seen. Of random choices of 60 among 200
+#: members of the fit that it was set on (W), 84 to 100 % covered the rest with a mean below four times their
+#: rms; of another fit (Ta), 95 to 100 %.
 SAFETY = 1.4
 # A share of the mean keeps members that start at their minimum by chance from being certain.
 _FLOOR = 0.25
