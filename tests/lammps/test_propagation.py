@@ -91,6 +91,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         "vacancy",
         {"structure": "bcc", "supercell": 2, "constant": "pressure"},
     ),
+    "crowdion": ("interstitial", {"structure": "bcc", "supercell": 3, "kinds": ("crowdion",)}),
     "surface": ("surface", {"structure": "bcc", "miller": ((1, 0, 0),)}),
     "path": ("path", {"structure": "bcc", "paths": ("tetragonal",)}),
     "phonon": ("phonon", {"structure": "bcc", "supercell_length": 7.0}),
@@ -104,6 +105,8 @@ WAYS = {
     "elastic, internal coordinate": {"newton", "batched+newton"},
     "vacancy": {"batched+newton"},
     "vacancy at constant pressure": {"batched+newton"},
+    # Along its row it glides far where the member's curvature has the other sign.
+    "crowdion": {"batched+newton", "batched+lbfgs+newton"},
     "surface": {"batched+newton"},
     # Where the interpolation is not sure, the path's points are computed by the potential.
     "path": {"batched", "batched+brute"},
@@ -163,6 +166,23 @@ def test_members_agree_with_brute_force(bench: Bench, name: str) -> None:
         assert used <= FEW
     if name == "barrier":
         assert SEARCH * used <= needed
+
+
+def test_a_site_that_lets_go_is_flagged_whatever_the_way(bench: Bench) -> None:
+    """Which valley such a fall ends in is chance; in the same one the energies are the same."""
+    parameters = {"structure": "bcc", "supercell": 3, "kinds": ("octahedral",)}
+    brute, found = (bench.results("interstitial", parameters, mode) for mode in ("brute", "auto"))
+    alike = 0
+    for exact, result in zip(brute, found, strict=True):
+        assert (result.converged, result.reconfigured, result.fallbacks) == (True, exact.reconfigured, 0)
+        assert result.reconfigured
+        alike += result.detail == exact.detail
+        energies = [r.values["formation_energy"].value for r in (exact, result)]
+        if result.detail == exact.detail:
+            assert energies[0] == pytest.approx(energies[1], abs=DEFECT, rel=0)
+        if result.member > 0:
+            assert result.evaluations < exact.evaluations
+    assert alike > 1
 
 
 def test_implicit_values_are_close_and_cost_no_evaluation(bench: Bench) -> None:
