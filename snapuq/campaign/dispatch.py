@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Mapping, Sequence
+from statistics import fmean, median
 from typing import Protocol
 
 from snapuq.results.journal import JournalContent
@@ -12,6 +13,10 @@ from snapuq.results.journal import JournalContent
 LARGEST_DEATHS = 3
 #: With fewer waiting tasks than this for each rank, none is handed out in advance.
 LEAST_WAITING = 2
+#: A rank stays with a property as long as no other's tasks take so many times longer: its worker has read
+#: what the MLE left there.
+MUCH_LONGER = 3.0
+_SHORTEST = 1.0e-6
 
 
 class Dispatchable(Protocol):
@@ -26,14 +31,28 @@ class Dispatchable(Protocol):
         """Its potential."""
 
 
-class CostModel:
-    """Mean wall time of the tasks of each property, learned from those that have run."""
+class _Mean:
+    """A mean that numbers are added to."""
 
     def __init__(self) -> None:
-        self._total: dict[str, float] = defaultdict(float)
-        self._count: dict[str, int] = defaultdict(int)
+        self._total, self._count = 0.0, 0
 
-    def learn(self, label: str, seconds: float) -> None:
+    def add(self, number: float) -> None:
+        self._total, self._count = self._total + number, self._count + 1
+
+    @property
+    def value(self) -> float:
+        return self._total / self._count
+
+
+class CostModel:
+    """Mean wall time of the members' tasks of each property, learned from those that have run."""
+
+    def __init__(self) -> None:
+        self._members: dict[str, _Mean] = defaultdict(_Mean)
+        self._first: dict[str, _Mean] = defaultdict(_Mean)
+
+    def learn(self, label: str, seconds: float, member: int = 1) -> None:
         """Take in a measurement.
 
         Parameters
@@ -42,12 +61,13 @@ class CostModel:
             Label of the property.
         seconds : float
             Wall time.
+        member : int
+            Whose; the MLE and the reference potential prepare what members start from, and take longer.
         """
-        self._total[label] += seconds
-        self._count[label] += 1
+        (self._members if member > 0 else self._first)[label].add(seconds)
 
     def expected(self, label: str) -> float | None:
-        """Mean wall time.
+        """Mean wall time of a member.
 
         Parameters
         ----------
@@ -57,10 +77,16 @@ class CostModel:
         Returns
         -------
         float or None
-            Seconds; None when none has run yet.
+            Seconds; where no member has run yet, from the MLE's by what members of other properties take
+            of theirs; None when nothing has run.
         """
-        count = self._count.get(label, 0)
-        return self._total[label] / count if count else None
+        if label in self._members:
+            return self._members[label].value
+        if label not in self._first:
+            return None
+        both = self._first.keys() & self._members.keys()
+        shares = [self._members[k].value / max(self._first[k].value, _SHORTEST) for k in both]
+        return self._first[label].value * (median(shares) if shares else 1.0)
 
     def total(self, counts: Mapping[str, float], n_ranks: int) -> float | None:
         """Estimate the wall time of many tasks.
@@ -77,11 +103,11 @@ class CostModel:
         float or None
             Seconds; labels that have not run count as the mean of all that has; None when nothing has.
         """
-        known = {label: self.expected(label) for label in counts}
-        if not self._count:
+        measured = self._members.keys() | self._first.keys()
+        if not measured:
             return None if counts else 0.0
-        usual = sum(self._total[label] / n for label, n in self._count.items()) / len(self._count)
-        return sum((known[label] or usual) * n for label, n in counts.items()) / n_ranks
+        usual = fmean(self.expected(label) or 0.0 for label in sorted(measured))
+        return sum((self.expected(label) or usual) * n for label, n in counts.items()) / n_ranks
 
 
 def learned_costs(content: JournalContent) -> CostModel:
@@ -100,7 +126,7 @@ def learned_costs(content: JournalContent) -> CostModel:
     costs = CostModel()
     for entry in content.entries:
         if not entry.result.failure:
-            costs.learn(entry.result.label, entry.result.seconds)
+            costs.learn(entry.result.label, entry.result.seconds, entry.result.member)
     return costs
 
 
@@ -134,8 +160,9 @@ class _Queue:
 class Dispatcher:
     """Hand out tasks: best fit and reference first, then the longest first.
 
-    The first two show early whether a property works at all, and what it costs. Where there is a choice, a
-    rank is given the potentials that it has seen, because its worker remembers their relaxed crystals.
+    The first two show early whether a property works at all, and what it costs. A rank stays with a property
+    until others are much longer. Where there is a choice, it is given the potentials that it has seen,
+    because its worker remembers their relaxed crystals.
 
     Parameters
     ----------
@@ -157,6 +184,7 @@ class Dispatcher:
         self._deaths: dict[int, list[int]] = defaultdict(list)
         self._running: dict[int, int] = {}
         self._claimed: set[int] = set()
+        self._label: dict[int, str] = {}
         # Members of a label start from what its MLE left, and would wait for it.
         self._unprepared: set[str] = {task.label for task in tasks if task.member == 0}
         self._n_done = 0
@@ -225,6 +253,10 @@ class Dispatcher:
             return None
         ready = [label for label in self._queues if label not in self._unprepared]
         label = max(ready or self._queues, key=self._length)
+        own = self._label.get(rank)
+        if own in ready and self._length(label) <= MUCH_LONGER * self._length(own):
+            label = own
+        self._label[rank] = label
         queue = self._queues[label]
         index = queue.take(rank)
         if not queue.fresh and not queue.known:

@@ -174,7 +174,7 @@ class Master:
     def _count(self, index: int, label: str, seconds: float, failure: str) -> None:
         self._dispatcher.finished(index)
         if not failure or failure == TIME_LIMIT:
-            self._work.costs.learn(label, seconds)
+            self._work.costs.learn(label, seconds, self._work.tasks[index].member)
         self._progress.show(self._work.n_before + self._dispatcher.n_done, self._dispatcher.seconds_left)
 
     def _record_death(self, message: Died) -> None:

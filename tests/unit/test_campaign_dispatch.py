@@ -132,11 +132,16 @@ def test_the_order_follows_what_is_learned_on_the_way():
     first = dispatcher.next(0)
     assert first is not None
     assert tasks[first].label == "a"
-    # The mean of b is 5.5 now.
+    # The mean of b is 5.5 now, which is no reason to leave a.
     model.learn("b", 10.0)
     second = dispatcher.next(0)
     assert second is not None
-    assert tasks[second].label == "b"
+    assert tasks[second].label == "a"
+    # Now it is 7, more than three times as much.
+    model.learn("b", 10.0)
+    third = dispatcher.next(0)
+    assert third is not None
+    assert tasks[third].label == "b"
 
 
 def test_a_rank_is_given_the_members_that_it_has_seen():
@@ -247,3 +252,17 @@ def test_costs_are_means_and_the_unknown_counts_as_the_usual():
     assert model.total({"c": 1}, 1) == 2.0
     assert CostModel().total({"c": 1}, 1) is None
     assert model.total({}, 4) == 0.0
+
+
+def test_members_that_have_not_run_are_estimated_from_the_mle() -> None:
+    model = CostModel()
+    for label, seconds in {"a": 10.0, "b": 20.0, "c": 4.0}.items():
+        model.learn(label, seconds, 0)
+    # Nothing better is known.
+    assert model.expected("a") == 10.0
+    model.learn("b", 1.0)
+    model.learn("c", 0.4)
+    # A twentieth and a tenth of the MLE's.
+    assert model.expected("a") == pytest.approx(0.75)
+    assert model.expected("b") == 1.0
+    assert model.total({"a": 4}, 1) == pytest.approx(3.0)
