@@ -53,7 +53,10 @@ def class_names(path: str, item: type) -> Iterator[str]:
             # numpydoc cannot find the source line of a lambda; its text is all there is to check.
             if not member.__doc__:
                 yield f"{path}.{name}.__doc__"
-        elif isinstance(member, MEMBERS) or inspect.isfunction(member):
+        # Methods that pydantic adds to a model have its own module.
+        elif isinstance(member, MEMBERS) or (
+            inspect.isfunction(member) and member.__module__ == item.__module__
+        ):
             yield f"{path}.{name}"
 
 

@@ -15,6 +15,7 @@ import typer
 
 from snapuq import __version__
 from snapuq.errors import InputError, SnapuqError, suggest
+from snapuq.stopping import INCOMPLETE, RESUME, STATUS, Watch, enter_stage
 from snapuq.units import seconds
 
 if TYPE_CHECKING:
@@ -24,11 +25,12 @@ if TYPE_CHECKING:
 STAGES = ("fit", "sample", "export", "evaluate", "campaign", "report")
 #: One BLAS thread per rank: identical bits at any rank count, and no oversubscribed cores.
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+#: Errors of a disk that has no room.
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 #: Errors of the operating system that the user can cure.
-_CURABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS}
+_CURABLE = {*_NO_ROOM, errno.EACCES, errno.EPERM, errno.EROFS}
 USER_ERROR = 2
-INCOMPLETE = 3
-INTERRUPTED = 130
+INTERRUPTED = STATUS["SIGINT"]
 #: Limits of wall-clock time count from here.
 _STARTED = time.monotonic()
 
@@ -53,7 +55,7 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and its 
 TimeLimit = Annotated[
     str | None,
     typer.Option(
-        metavar="TIME", help="Stop a campaign in time, as in '3 h 50 min' or 3:50:00; run again to go on."
+        metavar="TIME", help="Stop in time, as in '3 h 50 min' or 3:50:00; run again to go on."
     ),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
@@ -202,6 +204,7 @@ def _report(
     quiet: Quiet = False,
 ) -> None:
     """Rebuild the report of a finished run; needs neither LAMMPS nor MPI."""
+    enter_stage("report")
     folder = target
     if not target.is_dir():
         if target.suffix not in (".yaml", ".yml"):
@@ -240,6 +243,7 @@ def _load(file: Path, overrides: Sequence[str] | None, output: Path | None) -> C
 
     ranks = world()
     exit_channel()
+    enter_stage("preparation")
     return ranks.from_root(lambda: load_config(file, overrides or (), output=output))
 
 
@@ -295,11 +299,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     -------
     int
         Exit status: 0, 1 (a bug, or ``doctor`` found something missing), 2 (bad input or
-        environment), 3 (``status``: tasks are left), 130 (interrupted).
+        environment), 3 (``status``: tasks are left; stopped by SIGUSR1 or the clock outside a campaign),
+        130 (interrupted), 143 (stopped by SIGTERM outside a campaign).
     """
     for name in _THREAD_VARIABLES:
         os.environ.setdefault(name, "1")
     words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    with Watch():
+        return _answer(words)
+
+
+def _answer(words: list[str]) -> int:
     try:
         return int(app(args=words, prog_name="snapuq", standalone_mode=False) or 0)
     except SnapuqError as error:
@@ -307,14 +317,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except typer.BadParameter.__base__ as error:  # type: ignore[misc]  # every usage error
         return _stop(_usage(error))
     except (KeyboardInterrupt, typer.Abort):
+        # The second Ctrl-C of a campaign.
+        _say_once(f"snapuq: stopped by SIGINT; {RESUME}")
         _abort(INTERRUPTED)
         return INTERRUPTED
     except OSError as error:
-        if error.errno in _CURABLE:
-            return _stop(f"{error.strerror}: {error.filename}" if error.filename else str(error))
-        return _bug()
+        return _stop(_cure(error)) if error.errno in _CURABLE else _bug()
     except Exception:  # noqa: BLE001 - a bug: shown in full, and other ranks must not hang
         return _bug()
+
+
+def _cure(error: OSError) -> str:
+    """Say in one line what the system refused, where, and what to do; HDF5's own texts are dumps."""
+    assert error.errno is not None
+    where = f"{error.filename}: " if error.filename else ""
+    what = os.strerror(error.errno)
+    if error.errno not in _NO_ROOM:
+        return f"{where}{what}"
+    which = "" if where else " for the output or for temporary files (TMPDIR)"
+    return f"{where}{what}{which}; make room and run the same command again: what is finished is kept"
+
+
+def _say_once(text: str) -> None:
+    from snapuq.parallel import launcher_rank
+
+    if launcher_rank() == 0:
+        print(text, file=sys.stderr, flush=True)
 
 
 def _usage(error: Exception) -> str:

@@ -320,6 +320,33 @@ def all_leave(timeout: float = 10.0) -> bool:
     return True
 
 
+def has_others() -> bool:
+    """Tell whether other ranks take part in this run, as far as MPI has been started.
+
+    Returns
+    -------
+    bool
+        False for a serial run.
+    """
+    mpi = sys.modules.get("mpi4py.MPI")
+    # While it is being imported, it has not started MPI for sure.
+    if mpi is None or not hasattr(mpi, "COMM_WORLD") or not mpi.Is_initialized() or mpi.Is_finalized():
+        return False
+    return bool(mpi.COMM_WORLD.size > 1)
+
+
+def end_all(code: int) -> None:
+    """End all ranks this moment, if there are others; returns in a serial run.
+
+    Parameters
+    ----------
+    code : int
+        Exit status.
+    """
+    if has_others():
+        load_mpi().COMM_WORLD.Abort(code)
+
+
 def abort(code: int) -> None:
     """End all ranks at once, if there are others; returns in a serial run.
 
@@ -328,10 +355,9 @@ def abort(code: int) -> None:
     code : int
         Exit status.
     """
-    mpi = sys.modules.get("mpi4py.MPI")
-    if mpi is not None and mpi.Is_initialized() and not mpi.Is_finalized() and mpi.COMM_WORLD.size > 1:
+    if has_others():
         sys.stdout.flush()
         sys.stderr.flush()
         # Launchers drop what they have not forwarded yet when they end a job: give the message time.
         time.sleep(ABORT_DELAY)
-        mpi.COMM_WORLD.Abort(code)
+        end_all(code)

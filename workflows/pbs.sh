@@ -22,13 +22,17 @@ source "$HOME/snapuq-env/bin/activate"    # <--
 export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 snapuq doctor
-# Status 0 also when it was stopped in time; any other ends the job here.
-mpirun -n "$(wc -l < "$PBS_NODEFILE")" snapuq run "$CAMPAIGN" --output "$RUN" \
-  --set campaign.drain="100 s" --time-limit "3 h 55 min"     # <-- a little less than walltime
-
 left=0
-snapuq status "$RUN" || left=$?
-# 3: tasks are left.
+mpirun -n "$(wc -l < "$PBS_NODEFILE")" snapuq run "$CAMPAIGN" --output "$RUN" \
+  --set campaign.drain="100 s" --time-limit "3 h 55 min" || left=$?     # <-- a little less than walltime
+# Status 3: stopped in time before its campaign. 0 also when the campaign was stopped in time: then tasks are
+# left, which is a 3 too. Any other ends the job here.
+if [ "$left" -eq 0 ]; then
+  snapuq status "$RUN" || left=$?
+fi
+if [ "$left" -ne 0 ] && [ "$left" -ne 3 ]; then
+  exit "$left"
+fi
 if [ "$left" -eq 3 ] && [ -z "${PBS_ARRAY_INDEX:-}" ]; then
   qsub -v "CAMPAIGN=$CAMPAIGN,RUN=$RUN" pbs.sh
 fi

@@ -10,7 +10,7 @@
 #SBATCH --ntasks-per-node=32      # <-- one rank per core
 #SBATCH --cpus-per-task=1
 #SBATCH --time=04:00:00           # <--
-#SBATCH --signal=USR1@120
+#SBATCH --signal=B:USR1@120
 #SBATCH --requeue
 #SBATCH --open-mode=append
 
@@ -27,14 +27,24 @@ source "$HOME/snapuq-env/bin/activate"    # <--
 export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 snapuq doctor
-# Status 0 also when it was stopped in time; any other ends the job here. Where mpirun is the site's launcher,
-# it must get the signal from this script: put  --signal=B:USR1@120  above and, instead of srun,
-#   mpirun -n "$SLURM_NTASKS" snapuq run ... & trap "kill -USR1 $!" USR1; wait $! || wait $!
-srun snapuq run "$campaign" --output "$run" --set campaign.drain="100 s" "$@"
-
-left=0
-snapuq status "$run" || left=$?
-# 3: tasks are left.
+# SLURM tells this script, which passes it on and remembers it: launchers do not agree on the status of ranks
+# that were stopped. Where mpirun is the site's launcher, it takes the place of srun:  mpirun -n "$SLURM_NTASKS"
+srun snapuq run "$campaign" --output "$run" --set campaign.drain="100 s" "$@" &    # <--
+pid=$! asked="" left=0
+trap 'asked=yes; kill -USR1 "$pid"' USR1
+wait "$pid" || left=$?
+# The signal ends the wait, not the run. Any status but 0 means that it was stopped before or after its campaign.
+if [ -n "$asked" ]; then
+  left=0
+  wait "$pid" || left=3
+fi
+# Status 0 also when the campaign was stopped in time: then tasks are left, which is a 3 too.
+if [ "$left" -eq 0 ]; then
+  snapuq status "$run" || left=$?
+fi
+if [ "$left" -ne 0 ] && [ "$left" -ne 3 ]; then
+  exit "$left"
+fi
 if [ "$left" -eq 3 ] && [ -z "${SLURM_ARRAY_TASK_ID:-}" ]; then
   scontrol requeue "$SLURM_JOB_ID"
 fi

@@ -1,9 +1,8 @@
-"""How well the ensemble's spread tells the error, for single predictions and for properties."""
+"""How well the ensemble's spread tells the error, for single predictions."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +12,6 @@ from scipy.special import erf
 from snapuq.analysis.pointwise import envelope_violation, r_squared
 from snapuq.core.design import RowKind
 from snapuq.core.pointwise import PointwiseTable
-from snapuq.core.result import PropertySummary
 
 #: Mean |error| / mean std of a calibrated Gaussian, sqrt(2 / pi).
 GAUSSIAN_RATIO = float(np.sqrt(2.0 / np.pi))
@@ -63,6 +61,10 @@ class PointwiseMetrics:
         Share of configurations with a row of leverage above 1, that is beyond the training data.
     r_squared : float or None
         1 - variance of (truth - MLE) over variance of the truth: 1 is a perfect fit, 0 no fit at all.
+    correlation : float or None
+        Pearson's correlation of truth and MLE; negative where data have the wrong sign.
+    is_fitted : bool
+        Whether the training set holds such rows with a weight.
     """
 
     kind: RowKind
@@ -86,6 +88,8 @@ class PointwiseMetrics:
     within_2std: float | None
     extrapolates: float | None
     r_squared: float | None = None
+    correlation: float | None = None
+    is_fitted: bool = True
 
 
 def metrics(table: PointwiseTable) -> tuple[PointwiseMetrics, ...]:
@@ -145,20 +149,23 @@ def _metrics(table: PointwiseTable, kind: RowKind, group: str | None) -> Pointwi
         rmse=float(np.sqrt(np.mean(error**2))) if n else None,
         mae=_mean(error),
         mean_std=_mean(kept.std),
-        error_over_std=_ratio(_mean(error), _mean(kept.std)),
+        error_over_std=ratio(_mean(error), _mean(kept.std)),
         n_violations=n_misses,
-        violation=_ratio(n_misses, n),
+        violation=ratio(n_misses, n),
         violation_low=interval[0],
         violation_high=interval[1],
         n_violations_all=int(misses_all.sum()),
-        violation_all=_ratio(int(misses_all.sum()), len(table)),
-        predicted_over_actual=_ratio(_mean(half_range), _mean(error)),
+        violation_all=ratio(int(misses_all.sum()), len(table)),
+        predicted_over_actual=ratio(_mean(half_range), _mean(error)),
         spearman=_spearman(half_range, error),
         miscalibration_area=miscalibration_area(coverage),
         within_1std=_mean(error <= kept.std),
         within_2std=_mean(error <= 2.0 * kept.std),
         extrapolates=extrapolating_share(kept),
         r_squared=r_squared(kept),
+        correlation=_correlation(kept.truth, kept.mle),
+        # Relative to the largest of no training row at all, a leverage is infinite.
+        is_fitted=not np.isinf(kept.leverage).any(),
     )
 
 
@@ -177,7 +184,7 @@ def extrapolating_share(table: PointwiseTable) -> float | None:
     """
     known = ~table.is_roundoff & ~np.isnan(table.leverage)
     beyond = np.unique(table.identifier[known & (table.leverage > _BEYOND)])
-    return _ratio(len(beyond), len(np.unique(table.identifier[known])))
+    return ratio(len(beyond), len(np.unique(table.identifier[known])))
 
 
 def extrapolating_groups(table: PointwiseTable) -> tuple[tuple[str, float], ...]:
@@ -274,92 +281,6 @@ def miscalibration_area(coverage: NDArray[np.float64]) -> float | None:
     return float(np.sum(np.where((value > a) & (value < b), crossing, beside)))
 
 
-@dataclass(frozen=True)
-class PropertyScores:
-    """How many reference values the envelopes hold, and how wide the envelopes are.
-
-    Parameters
-    ----------
-    n_quantities, n_reference, n_inside : int
-        All quantities, those with a reference value, and those of them whose envelope holds it.
-    share_inside, inside_low, inside_high : float or None
-        n_inside / n_reference and its exact 95 % binomial interval for independent quantities.
-    outside : tuple of str
-        ``label: quantity`` of those that the envelope misses.
-    undecided : tuple of str
-        Those with a reference but without an envelope, since no member gave a value; not inside.
-    median_relative_std : float or None
-        Median of std / \\|MLE\\| over the quantities with both.
-    mean_error_over_std, median_error_over_std : float or None
-        Mean and median of \\|reference - MLE\\| / std over the quantities with all three.
-    """
-
-    n_quantities: int
-    n_reference: int
-    n_inside: int
-    share_inside: float | None
-    inside_low: float | None
-    inside_high: float | None
-    outside: tuple[str, ...]
-    undecided: tuple[str, ...]
-    median_relative_std: float | None
-    mean_error_over_std: float | None
-    median_error_over_std: float | None
-
-
-def property_scores(summaries: Sequence[PropertySummary]) -> PropertyScores:
-    """Score the envelopes of properties against reference values.
-
-    Parameters
-    ----------
-    summaries : sequence of PropertySummary
-        One per quantity.
-
-    Returns
-    -------
-    PropertyScores
-        Counts, shares and names.
-    """
-    known = [s for s in summaries if finite(s.reference) is not None]
-    decided = [s for s in known if finite(s.minimum) is not None and finite(s.maximum) is not None]
-    n_inside = sum(bool(s.inside) for s in decided)
-    low, high = binomial_interval(n_inside, len(known))
-    relative = [r for r in (_ratio(finite(s.std), _size(s.mle)) for s in summaries) if r is not None]
-    errors = [r for r in map(error_over_std, known) if r is not None]
-    return PropertyScores(
-        n_quantities=len(summaries),
-        n_reference=len(known),
-        n_inside=n_inside,
-        share_inside=_ratio(n_inside, len(known)),
-        inside_low=low,
-        inside_high=high,
-        outside=tuple(f"{s.label}: {s.quantity}" for s in decided if not s.inside),
-        undecided=tuple(f"{s.label}: {s.quantity}" for s in known if s not in decided),
-        median_relative_std=float(np.median(relative)) if relative else None,
-        mean_error_over_std=float(np.mean(errors)) if errors else None,
-        median_error_over_std=float(np.median(errors)) if errors else None,
-    )
-
-
-def error_over_std(summary: PropertySummary) -> float | None:
-    """Distance of the reference from the MLE in units of the ensemble's std.
-
-    Parameters
-    ----------
-    summary : PropertySummary
-        One quantity.
-
-    Returns
-    -------
-    float or None
-        The ratio; None when a number is missing or the std is zero.
-    """
-    reference, mle = finite(summary.reference), finite(summary.mle)
-    if reference is None or mle is None:
-        return None
-    return _ratio(abs(reference - mle), finite(summary.std))
-
-
 def finite(value: float | None) -> float | None:
     """Treat NaN and infinity as a missing number.
 
@@ -376,19 +297,30 @@ def finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def _size(value: float | None) -> float | None:
-    known = finite(value)
-    return None if known is None else abs(known)
-
-
 def _mean(values: NDArray[np.float64] | NDArray[np.bool_]) -> float | None:
     return float(np.mean(values)) if len(values) else None
 
 
-def _ratio(numerator: float | None, denominator: float | None) -> float | None:
+def ratio(numerator: float | None, denominator: float | None) -> float | None:
+    """Divide, unless something is missing.
+
+    Parameters
+    ----------
+    numerator, denominator : float or None
+        Any numbers.
+
+    Returns
+    -------
+    float or None
+        None where a number is missing or the denominator is zero.
+    """
     if numerator is None or not denominator:
         return None
     return numerator / denominator
+
+
+def _correlation(x: NDArray[np.float64], y: NDArray[np.float64]) -> float | None:
+    return float(np.corrcoef(x, y)[0, 1]) if len(x) > 1 and np.ptp(x) > 0 and np.ptp(y) > 0 else None
 
 
 def _spearman(x: NDArray[np.float64], y: NDArray[np.float64]) -> float | None:

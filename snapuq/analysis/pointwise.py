@@ -16,7 +16,7 @@ from snapuq.core.design import DesignBlock
 from snapuq.core.ensemble import Ensemble
 from snapuq.core.pointwise import PointwiseTable
 from snapuq.errors import InputError
-from snapuq.provenance import atomic_path
+from snapuq.provenance import atomic_hdf5
 
 #: Predictions held at a time in `predict`: 4 million, 32 MB.
 _CHUNK_ENTRIES = 4_000_000
@@ -164,7 +164,7 @@ def save_pointwise(path: str | Path, table: PointwiseTable) -> None:
     table : PointwiseTable
         What to write.
     """
-    with atomic_path(path) as temporary, h5py.File(temporary, "w", track_order=False) as file:
+    with atomic_hdf5(path) as file:
         file.attrs["format"] = _FORMAT
         for name in _NAMES:
             unique, index = np.unique(getattr(table, name), return_inverse=True)

@@ -249,7 +249,7 @@ class Stability:
         found = []
         if not self.is_mle_stable:
             # Then its members being unstable is no news: some real crystals are, such as fcc tungsten.
-            found.append(f"the MLE is elastically unstable in {self.crystal}, as the real crystal may be")
+            found.append(f"the MLE is elastically unstable in {self.crystal}; is the real crystal?")
         elif self.n_stable < LEAST_STABLE * self.n_members:
             found.append(
                 f"{self.n_members - self.n_stable} of {self.n_members} members are elastically unstable in "

@@ -111,6 +111,22 @@ def write_plan(folder: Path, tasks: Sequence[PropertyTask], n_ranks: int) -> Non
     write_text(folder / _PLAN, canonical_json({"job": job, "tasks": list(keys.items())}) + "\n")
 
 
+def has_plan(folder: Path) -> bool:
+    """Tell whether a campaign has been started.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the journal.
+
+    Returns
+    -------
+    bool
+        Whether `write_plan` was called for it.
+    """
+    return (folder / _PLAN).is_file()
+
+
 def read_status(folder: Path) -> Status:
     """Find out how far a campaign is.
 

@@ -10,6 +10,7 @@ from snapuq.config.dataset import (
 )
 from snapuq.config.loader import dump_config, load_config, run_differences, run_identity
 from snapuq.config.problems import InputErrors
+from snapuq.config.requests import check_elements
 from snapuq.config.schema import (
     CalibrateSection,
     CampaignConfig,
@@ -37,6 +38,7 @@ __all__ = [
     "ReferenceSection",
     "SplitSection",
     "WeightsSection",
+    "check_elements",
     "dump_config",
     "load_config",
     "run_differences",

@@ -17,8 +17,8 @@ from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from snapuq.config.document import Document, apply_overrides, read_document
 from snapuq.config.messages import from_validation
-from snapuq.config.problems import Key, Origin, dotted, raise_all
-from snapuq.config.requests import PROPERTIES_KEY, read_requests
+from snapuq.config.problems import Key, Origin, Written, dotted, raise_all
+from snapuq.config.requests import PROPERTIES_KEY, check_elements, read_requests
 from snapuq.config.schema import CampaignConfig
 from snapuq.data import READERS
 from snapuq.data.files import GLOB_CHARACTERS
@@ -91,6 +91,8 @@ def load_config(
     _resolve_pair_files(document)
     _resolve_reference(document, problems)
     _check_reader(document, problems)
+    # Taken before the entries of the properties become one value.
+    written = Written(dict(document.origins))
     if isinstance(document.get(PROPERTIES_KEY), tuple):
         requests = read_requests(document, problems)
         document.put(PROPERTIES_KEY, requests, {(): document.origin(PROPERTIES_KEY)})
@@ -100,6 +102,9 @@ def load_config(
         known = {p.key for p in problems}
         problems.extend(p for p in from_validation(error, CampaignConfig, document) if p.key not in known)
     raise_all(problems)
+    config._written = written
+    if config.potential is not None:
+        check_elements(config, tuple(config.potential.elements))
     return config
 
 

@@ -31,6 +31,8 @@ _EXPECTED_BY_KEY = {
     "reference.potential": "the word 'dataset', or a section with pair_style and pair_coeff",
     "name": "letters, digits, '_', '-' and '.', not starting with '-' or '.'",
 }
+# Our own kind of error, beside pydantic's.
+_FLAT = "flat_list"
 #: Pydantic's name, comparison sign, key of the limit in the error's context.
 _LIMITS = {
     "greater_than": (">", "gt"),
@@ -64,6 +66,7 @@ def from_validation(
     details = error.errors(include_url=False)
     # A list counts as too short when its items are wrong; the items' own errors say it better.
     telling = [d for d in details if d["type"] != "too_short" or not d["input"]]
+    telling = _flat_lists_once(telling, document, prefix)
     misspelt = {
         (d["loc"][:-1], nearest(str(d["loc"][-1]), _fields_at(model, d["loc"][:-1])))
         for d in telling
@@ -124,6 +127,15 @@ def _translate(detail: Any, model: type[BaseModel], document: Document, prefix: 
     if kind in _LIMITS:
         sign, limit = _LIMITS[kind]
         expected = f"a number {sign} {context[limit]}"
+        if name == "dataset.test.fraction" and limit == "gt":
+            hint = "a test set is needed; a very small fraction holds out one configuration"
+    elif kind == "too_long":
+        expected = f"{context['max_length']} items"
+        if loc[-2:-1] == ("miller",):
+            expected = "three indices h, k, l of the conventional cell"
+            hint = "leave out the i of h, k, i, l" if len(value) == 4 else None
+    elif kind == _FLAT:
+        problem, expected = "is one list", f"a list of lists, [{_shown(value)}]"
     elif kind == "literal_error":
         choices = re.findall(r"'([^']+)'", str(context["expected"]))
         expected = f"one of {', '.join(choices)}" if choices else str(context["expected"])
@@ -134,6 +146,23 @@ def _translate(detail: Any, model: type[BaseModel], document: Document, prefix: 
     return origin.error(
         problem, key=name, found=_shown(value), expected=expected or _fallback(detail["msg"]), hint=hint
     )
+
+
+def _flat_lists_once(details: list[Any], document: Document, prefix: Key) -> list[Any]:
+    """Replace "not a list" of every item of a list by one problem of that list."""
+    items: dict[Key, int] = {}
+    for detail in details:
+        if detail["type"] == "tuple_type" and isinstance(detail["loc"][-1], int):
+            items[detail["loc"][:-1]] = items.get(detail["loc"][:-1], 0) + 1
+    found: list[Any] = []
+    for detail in details:
+        parent = detail["loc"][:-1]
+        value = document.get(prefix + parent)
+        if items.get(parent) != (len(value) if isinstance(value, tuple) else 0):
+            found.append(detail)
+        elif detail["loc"][-1] == 0:
+            found.append({"type": _FLAT, "loc": parent, "input": value, "msg": ""})
+    return found
 
 
 def _fallback(message: str) -> str:

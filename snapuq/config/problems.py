@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,42 @@ class Origin:
             To be raised or collected.
         """
         return InputError(problem, file=self.file, line=self.line, **details)
+
+
+@dataclass(frozen=True)
+class Written:
+    """Where the keys of a campaign file were written; no part of their values, so any two compare equal.
+
+    Parameters
+    ----------
+    origins : Mapping
+        Key to origin; the empty key is the file itself. Empty for a configuration that no file holds.
+    """
+
+    origins: Mapping[Key, Origin] = field(default_factory=dict, compare=False)
+
+    def error(self, problem: str, key: Key, **details: Any) -> InputError:
+        """Build an error located at a key, or at the nearest section that was written.
+
+        Parameters
+        ----------
+        problem : str
+            What is wrong.
+        key : tuple of str and int
+            The key.
+        **details : object
+            ``found``, ``expected``, ``hint`` of `InputError`.
+
+        Returns
+        -------
+        InputError
+            To be raised.
+        """
+        above = (self.origins.get(key[:n]) for n in range(len(key), -1, -1))
+        origin = next((o for o in above if o is not None), None)
+        if origin is None:
+            return InputError(problem, key=dotted(key), **details)
+        return origin.error(problem, key=dotted(key), **details)
 
 
 class InputErrors(InputError):

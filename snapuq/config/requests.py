@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from functools import cache
 from typing import Any, get_args, get_type_hints
 
@@ -11,10 +12,10 @@ from pydantic import Field, ValidationError, create_model
 from snapuq.config.base import Section
 from snapuq.config.document import Document
 from snapuq.config.messages import from_validation, from_value_error
-from snapuq.config.problems import Key, dotted
-from snapuq.config.schema import Propagation, PropertyRequest
+from snapuq.config.problems import Key, dotted, raise_all
+from snapuq.config.schema import CampaignConfig, Propagation, PropertyRequest
 from snapuq.errors import InputError, suggest
-from snapuq.properties import PROPERTIES
+from snapuq.properties import PROPERTIES, bind
 from snapuq.properties.crystals import with_file
 
 PROPERTIES_KEY: Key = ("campaign", "properties")
@@ -78,6 +79,31 @@ def read_requests(document: Document, problems: list[InputError]) -> tuple[Prope
         ]
         labels |= own
     return tuple(requests)
+
+
+def check_elements(config: CampaignConfig, elements: Sequence[str]) -> None:
+    """Check that the potential has the elements of every crystal.
+
+    Parameters
+    ----------
+    config : CampaignConfig
+        The configuration.
+    elements : sequence of str
+        Elements of the potential.
+
+    Raises
+    ------
+    InputError
+        When one is missing or cannot be told; located at the crystal.
+    """
+    problems = []
+    for index, request in enumerate(config.campaign.properties):
+        name = "structure" if hasattr(request.params, "structure") else "structures"
+        try:
+            bind(request.params, elements)
+        except InputError as error:
+            problems.append(config.error(str(error), (*PROPERTIES_KEY, index, request.name, name)))
+    raise_all(problems)
 
 
 def _labels(request: PropertyRequest) -> set[str]:

@@ -6,10 +6,11 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, model_validator
 
 from snapuq.config.base import Flag, NotNegative, PairSection, Positive, Section, Symbol, plain
 from snapuq.config.dataset import DatasetSection
+from snapuq.config.problems import Key, Written
 from snapuq.core.potential import ReferencePair, SnapSettings, reference_pair
 from snapuq.errors import InputError
 from snapuq.lammps.library import check_options
@@ -358,6 +359,27 @@ class CampaignConfig(Section):
     ensemble: EnsembleSection = EnsembleSection()
     campaign: CampaignSection = CampaignSection()
     reference: ReferenceSection | None = None
+    # `load_config` fills it in.
+    _written: Written = PrivateAttr(default_factory=Written)
+
+    def error(self, problem: str, key: Key, **details: Any) -> InputError:
+        """Build an error located at a key of the campaign file.
+
+        Parameters
+        ----------
+        problem : str
+            What is wrong.
+        key : tuple of str and int
+            The key.
+        **details : object
+            ``found``, ``expected``, ``hint`` of `InputError`.
+
+        Returns
+        -------
+        InputError
+            To be raised.
+        """
+        return self._written.error(problem, key, **details)
 
     @model_validator(mode="after")
     def _check(self) -> CampaignConfig:

@@ -31,14 +31,14 @@ def read(path: Path) -> Dataset:
     ``OUTCAR*`` are taken (no ``OUTCAR`` beside a ``vasprun.xml``, which holds the same); a pattern such as
     ``runs/*/espresso.pwo`` finds all others. A file of several frames gives identifiers ``file#0``, ...
 
-    The group is ``config_type`` or ``group`` of a frame; else the sub-folder (for VASP, where one folder is
-    one calculation, the folder above it); else the name of the file.
+    The group is ``config_type`` or ``group`` of a frame (in an ASE database, a key-value pair); else the
+    sub-folder (for VASP, where one folder is one calculation, the folder above it); else the file's name.
 
     The energy is ``free_energy`` where the frame has one, because forces and stress are its derivatives (in
     VASP with smearing ``energy`` is extrapolated to zero width and is not consistent with the forces); else
     ``energy``. Labels are looked for with the prefix ``REF_``, then ``dft_``, then none, in the frame's
-    own data and its calculator. Stress is ASE's (eV/A^3, tension positive), or -``virial``/volume, the
-    convention of libAtoms. Constraints do not change the forces.
+    own data (in a database, its key-value pairs and ``data``) and its calculator. Stress is ASE's (eV/A^3,
+    tension positive), or -``virial``/volume, the convention of libAtoms. Constraints do not change forces.
 
     Parameters
     ----------
@@ -106,14 +106,32 @@ def _frames(file: Path) -> list[Atoms]:
     import ase.io
 
     try:
+        if file.suffix == ".db":
+            return _rows_of_database(file)
         # ASE finds mpi4py and would wait for the other ranks, while only one reads.
         frames = ase.io.read(str(file), index=":", parallel=False, do_not_split_by_at_sign=True)
     except Exception as error:  # noqa: BLE001 - each of ASE's hundred formats fails in its own way
         text = " ".join(str(error).split())
-        raise InputError(f"ASE cannot read it ({type(error).__name__}: {text})", file=file) from None
+        problem = f"ASE cannot read it ({type(error).__name__}: {text})"
+        if isinstance(error, StopIteration | EOFError) or "StopIteration" in text:
+            problem = "it ends in the middle of a frame; is it complete?"
+        raise InputError(problem, file=file) from None
     if not frames:
         raise InputError("no frame in this file", file=file)
     return list(frames)
+
+
+def _rows_of_database(file: Path) -> list[Atoms]:
+    """Frames of an ASE database, with what was written beside them, which `ase.io.read` leaves out."""
+    import ase.db
+
+    frames = []
+    with ase.db.connect(str(file), serial=True) as database:
+        for row in database.select():
+            atoms = row.toatoms()
+            atoms.info = {**row.data, **row.key_value_pairs}
+            frames.append(atoms)
+    return frames
 
 
 def _configuration(atoms: Atoms, file: Path, index: int, identifier: str, group: str) -> Configuration:
@@ -131,11 +149,24 @@ def _configuration(atoms: Atoms, file: Path, index: int, identifier: str, group:
     prefix = next((p for p in _PREFIXES if _label(sources, p, "free_energy", "energy") is not None), None)
     if prefix is None:
         raise InputError(
-            "missing energy", file=file, key=record, expected="energy, free_energy or REF_energy"
+            "missing energy",
+            file=file,
+            key=record,
+            found=_names(sources),
+            expected="a label energy or free_energy, or one of these after REF_ or dft_",
+            hint="rename it, or leave the frame out",
         )
     forces = _label(sources, prefix, "forces", "force")
     if forces is None:
-        raise InputError("missing forces", file=file, key=record, expected=f"{prefix}forces")
+        energy_name = "the energy" if not prefix else f"{prefix}energy"
+        raise InputError(
+            "missing forces",
+            file=file,
+            key=record,
+            found=_names(sources),
+            expected=f"a label {prefix}forces beside {energy_name}",
+            hint="rename it, or leave the frame out",
+        )
     energy = np.asarray(_label(sources, prefix, "free_energy", "energy"))
     if energy.shape != () or energy.dtype.kind not in "iuf":
         raise InputError("not a number", file=file, key=f"{record}.energy", found=str(energy))
@@ -151,6 +182,12 @@ def _configuration(atoms: Atoms, file: Path, index: int, identifier: str, group:
         forces=np.asarray(forces),
         stress=_stress(sources, prefix, atoms, f"{file}", record),
     )
+
+
+def _names(sources: tuple[Mapping[str, Any], ...]) -> str:
+    """Names of all that a frame holds beside its atoms."""
+    names = [n for source in sources for n in source if n not in ("numbers", "positions")]
+    return ", ".join(names) or "no label"
 
 
 def _label(sources: tuple[Mapping[str, Any], ...], prefix: str, *names: str) -> Any:

@@ -15,15 +15,35 @@ from snapuq.seeds import generator
 Mask = NDArray[np.bool_]
 
 
+def structure_numbers(dataset: Dataset) -> NDArray[np.int64]:
+    """Number the distinct structures: configurations with one cell, positions and species share a number.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Configurations.
+
+    Returns
+    -------
+    ndarray of int, shape (C,)
+        From 0, in order of first appearance; 0 to C - 1 where no structure occurs twice.
+    """
+    first: dict[str, int] = {}
+    return np.array([first.setdefault(c.structure.digest, len(first)) for c in dataset.configurations])
+
+
 def random_split(dataset: Dataset, fraction: float, seed: int) -> Mask:
-    """Hold out configurations at random.
+    """Hold out structures at random; configurations of one structure stay together.
+
+    A twin in the training set would make the errors of the test set look small.
 
     Parameters
     ----------
     dataset : Dataset
         Configurations.
     fraction : float
-        Fraction held out, from 0 (no test set) to below 1; at least one configuration otherwise.
+        Fraction of the distinct structures held out, from 0 (no test set) to below 1; at least one
+        otherwise.
     seed : int
         The campaign's seed.
 
@@ -41,20 +61,21 @@ def random_split(dataset: Dataset, fraction: float, seed: int) -> Mask:
         raise InputError(
             "impossible value", key="test.fraction", found=fraction, expected="0 or more, below 1"
         )
-    n = len(dataset)
-    is_test = np.zeros(n, dtype=bool)
+    of = structure_numbers(dataset)
+    n = int(of.max()) + 1
+    held_out = np.zeros(n, dtype=bool)
     if fraction > 0:
-        is_test[generator(seed, "random_split").permutation(n)[: n_held_out(n, fraction)]] = True
-    return _with_both(is_test, dataset, "test.fraction")
+        held_out[generator(seed, "random_split").permutation(n)[: n_held_out(n, fraction)]] = True
+    return _with_both(held_out[of], dataset, "test.fraction")
 
 
 def n_held_out(n: int, fraction: float) -> int:
-    """Count the configurations that `random_split` holds out.
+    """Count the structures that `random_split` holds out.
 
     Parameters
     ----------
     n : int
-        Configurations.
+        Distinct structures.
     fraction : float
         Fraction held out, above 0.
 

@@ -84,14 +84,19 @@ def read_table(path: str | Path, groups: tuple[str, ...]) -> dict[str, RowWeight
         When a column, a group or a number is missing or wrong.
     """
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        # Excel's "CSV UTF-8" starts with a byte order mark.
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot be read: {error}", file=path) from None
     reader = csv.reader(lines, skipinitialspace=True)
     header = [name.strip() for name in next(reader, [])]
     if tuple(header) != _COLUMNS:
         raise InputError(
-            "wrong header", file=path, line=1, found=",".join(header), expected=",".join(_COLUMNS)
+            "columns are separated by semicolons" if any(";" in name for name in header) else "wrong header",
+            file=path,
+            line=1,
+            found=",".join(header),
+            expected=",".join(_COLUMNS),
         )
     table: dict[str, RowWeights] = {}
     for cells in reader:

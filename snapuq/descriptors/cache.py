@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from snapuq.core.dataset import Configuration
 from snapuq.core.potential import ReferencePair, SnapSettings
 from snapuq.lammps.snapfiles import reference_digest
-from snapuq.provenance import atomic_path, digest, versions
+from snapuq.provenance import atomic_hdf5, digest, versions
 
 from .assemble import RowSelection
 
@@ -113,7 +113,7 @@ class RowCache:
         rows = np.concatenate([r for r, _ in parts])
         baseline = np.concatenate([b for _, b in parts])
         self._open.pop(shard, None)
-        with atomic_path(self.path(shard)) as temporary, h5py.File(temporary, "w") as file:
+        with atomic_hdf5(self.path(shard)) as file:
             file.attrs["format"] = FORMAT
             file.attrs["digest"] = self.keys[shard]
             file.attrs["crc32"] = _checksum(rows, baseline)

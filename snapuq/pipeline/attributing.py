@@ -31,6 +31,7 @@ from snapuq.results.influence import (
     write_linearised_csv,
     write_shares_csv,
 )
+from snapuq.stopping import RESUME, enter_stage
 
 #: Configurations that are named for each quantity.
 MOST_CONFIGURATIONS = 10
@@ -56,6 +57,7 @@ def attribute(config: CampaignConfig, labels: Sequence[str] = (), quiet: bool = 
         When the run is not far enough, or has no such property.
     """
     run = Run(config, RunFolder(Path(config.output)), world(), quiet, None)
+    enter_stage("attribute")
     run.root(lambda: run.folder.check(config))
     elements = run.posterior.settings.elements
     parts = run.ranks.from_root(lambda: _parts(config, elements, labels))
@@ -65,7 +67,7 @@ def attribute(config: CampaignConfig, labels: Sequence[str] = (), quiet: bool = 
         try:
             is_new = _write(run, parts)
         except Stopped as stopped:
-            run.say(f"stopped ({stopped.reason}); what is done is saved: run the same command to go on")
+            run.say(f"stopped ({stopped.reason}); {RESUME}")
             return
         if is_new:
             spent = round(time.monotonic() - start, 2)
@@ -133,8 +135,12 @@ def _shares(quantities: Quantities, found: Attribution) -> Iterator[Share]:
 
 
 def _say(run: Run, rows: Sequence[LinearisedQuantity], shares: Sequence[Share]) -> None:
+    folder = run.folder
     estimates = sum(row.is_estimate for row in rows)
     told = f"; {estimates} of them are estimates, because they are not linear" if estimates else ""
-    run.say(f"{len(rows)} quantities to first order{told}: {run.folder.linearised.name}")
+    run.say(
+        f"{len(rows)} quantities to first order{told}: {folder.linearised.name}, {folder.attribution.name}"
+    )
     for line in headlines(rows, shares):
         run.say(line)
+    run.say(f"'snapuq report {folder.path}' draws them into report.html")

@@ -10,7 +10,15 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from snapuq.campaign.dispatch import learned_costs
-from snapuq.campaign.plan import CHECK, PropertySpec, checked, expand, plan, planned_outputs
+from snapuq.campaign.plan import (
+    CHECK,
+    PlannedProperty,
+    PropertySpec,
+    checked,
+    expand,
+    plan,
+    planned_outputs,
+)
 from snapuq.campaign.recipe import EngineRecipe
 from snapuq.campaign.run import collect, plan_work, run_campaign
 from snapuq.campaign.status import write_plan
@@ -26,19 +34,17 @@ from snapuq.lammps.snapfiles import reference_digest, write_ensemble, write_refe
 from snapuq.parallel import Ranks
 from snapuq.pipeline.folder import RunFolder
 from snapuq.pipeline.record import update_record
+from snapuq.pipeline.suspicions import listed
 from snapuq.progress import Progress, duration
+from snapuq.properties import PROPERTIES
+from snapuq.properties.prototypes import PROTOTYPES
 from snapuq.provenance import digest
 from snapuq.report.tables import is_curve_point
 from snapuq.results.failures import failure_warnings
 from snapuq.results.implicit import N_CHECKED, estimate_errors
 from snapuq.results.journal import JournalContent, load_results
-from snapuq.results.table import (
-    check_reference,
-    read_reference_csv,
-    summarise,
-    write_results_csv,
-    write_summary_csv,
-)
+from snapuq.results.reference import check_reference, read_reference_csv
+from snapuq.results.table import summarise, write_results_csv, write_summary_csv
 from snapuq.stopping import StopRequest
 from snapuq.units import seconds
 from snapuq.uq.ensemble_file import load_ensemble
@@ -68,12 +74,8 @@ def plan_tasks(
     InputError
         When properties or reference values do not fit the potential.
     """
-    usual = config.campaign.propagation
-    specs = [PropertySpec(p.name, p.params, p.propagation or usual) for p in config.campaign.properties]
-    parts = expand(specs, elements)
-    values = None if config.reference is None else config.reference.values
-    if values is not None:
-        check_reference(values, planned_outputs(parts))
+    parts = _parts(config, elements)
+    _other_rows(config, parts, elements)
     pair = _reference_pair(config)
     if ensemble is None:
         members = range(0 if pair is None else REFERENCE_MEMBER, config.ensemble.members + 1)
@@ -104,7 +106,7 @@ def potential_digests(ensemble: Ensemble) -> dict[int, str]:
     return {i: digest(ensemble.member(i).digest, beside) for i in range(len(ensemble) + 1)}
 
 
-def check_campaign(config: CampaignConfig, elements: Sequence[str]) -> None:
+def check_campaign(config: CampaignConfig, elements: Sequence[str]) -> tuple[str, ...]:
     """Find what would stop the campaign, before the fit.
 
     Parameters
@@ -114,17 +116,53 @@ def check_campaign(config: CampaignConfig, elements: Sequence[str]) -> None:
     elements : sequence of str
         Elements of the potential.
 
+    Returns
+    -------
+    tuple of str
+        One line about true values of properties that are not asked for; none where there are none.
+
     Raises
     ------
     InputError
         When properties or reference values do not fit the potential, or the reference potential's files
         are missing.
     """
-    plan_tasks(config, elements, None)
+    parts = _parts(config, elements)
     pair = _reference_pair(config)
     if pair is not None:
         with TemporaryDirectory() as folder:
             write_reference(pair, elements, Path(folder))
+    others = _other_rows(config, parts, elements)
+    if not others:
+        return ()
+    return (f"reference: {len(others)} rows of properties not asked for: {listed(dict.fromkeys(others))}",)
+
+
+def _other_rows(
+    config: CampaignConfig, parts: Sequence[PlannedProperty], elements: Sequence[str]
+) -> tuple[str, ...]:
+    """Labels of true values of properties that are not asked for."""
+    values = None if config.reference is None else config.reference.values
+    if values is None:
+        return ()
+
+    def bare(label: str) -> str:
+        # With one element, ``eos-fcc-Cu`` is another spelling of ``eos-fcc``.
+        return label.replace(f"-{elements[0]}", "") if len(elements) == 1 else label
+
+    asked = {bare(part.label) for part in parts}
+
+    def is_label(text: str) -> bool:
+        name, _, rest = text.partition("-")
+        return name in PROPERTIES and rest.partition("-")[0] in PROTOTYPES and bare(text) not in asked
+
+    return check_reference(values, planned_outputs(parts), is_label)
+
+
+def _parts(config: CampaignConfig, elements: Sequence[str]) -> tuple[PlannedProperty, ...]:
+    usual = config.campaign.propagation
+    specs = [PropertySpec(p.name, p.params, p.propagation or usual) for p in config.campaign.properties]
+    return expand(specs, elements)
 
 
 def left_lines(
@@ -261,7 +299,8 @@ def _summarise(
     update_record(run, config, campaign=counts)
     # Points of the energy-volume curve are correlated; as in the report, they are not counted.
     inside = [s.inside for s in summaries if s.inside is not None and not is_curve_point(s)]
-    text = f"{len(results)} tasks, {counts['failed']} failed, {counts['unconverged']} not converged"
+    more = f" (and {len(checks)} that check implicit values)" if checks else ""
+    text = f"{len(results)} tasks{more}, {counts['failed']} failed, {counts['unconverged']} not converged"
     if counts["fallbacks"]:
         text += f", {counts['fallbacks']} fell back to brute force"
     if content.n_damaged:

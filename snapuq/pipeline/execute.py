@@ -20,18 +20,22 @@ from snapuq.lammps.snapfiles import write_ensemble
 from snapuq.parallel import Ranks, world
 from snapuq.pipeline.campaigning import check_campaign, run_properties
 from snapuq.pipeline.folder import RunFolder
-from snapuq.pipeline.prepare import Prepared, energy_zero_warning, generated_digest, prepare
+from snapuq.pipeline.prepare import Prepared, generated_digest, prepare
 from snapuq.pipeline.record import read_record, update_record
 from snapuq.pipeline.reporting import HELD_OUT, NONE_HELD_OUT, is_current, rebuild_report
 from snapuq.pipeline.stability import state_stability
+from snapuq.pipeline.suspicions import data_warnings
 from snapuq.pipeline.training import fit_posterior, predict_unseen
-from snapuq.provenance import atomic_path
+from snapuq.provenance import atomic_path, sweep_unfinished
 from snapuq.report.evaluation import evaluation_lines
 from snapuq.report.tables import write_pointwise_csv
-from snapuq.stopping import StopRequest
+from snapuq.stopping import RESUME, StopRequest, enter_stage
 from snapuq.units import seconds
 from snapuq.uq.ensemble_file import load_ensemble, save_ensemble
 from snapuq.uq.hypercube import HypercubePosterior
+
+# Seconds without a change after which nobody writes to a temporary file of a shared folder any more.
+_ABANDONED = 3600.0
 
 
 def execute(
@@ -56,23 +60,31 @@ def execute(
         When data, configuration and output folder do not go together.
     """
     run = Run(config, RunFolder(Path(config.output)), world(), quiet, deadline)
+    enter_stage("preparation", deadline)
     run.root(lambda: run.folder.check(config))
+    run.root(lambda: _need_earlier(run.folder, stages))
     # Everything that can be wrong with data, properties and reference is found before anything is written.
     if "fit" in stages or "evaluate" in stages:
         recipe, content = run.data
         if "campaign" in stages:
-            run.root(lambda: check_campaign(config, run.elements))
+            elements = run.elements
+            for line in run.ranks.from_root(lambda: check_campaign(config, elements)):
+                run.say(line)
         run.root(lambda: run.folder.claim(config))
         run.root(lambda: run.folder.note(data=content, generated=recipe))
     else:
         run.root(lambda: run.folder.claim(config))
     # One BLAS thread per rank, whatever the environment says: identical bits at any number of ranks.
     with threadpool_limits(1), run.folder.locked(run.ranks):
+        # Other runs may be writing rows to a folder of their own.
+        run.root(lambda: sweep_unfinished(run.rows, age=_ABANDONED))
         for stage in stages:
+            # The report is drawn in any case: it takes seconds, and the campaign has seen to the clock.
+            enter_stage(stage, None if stage == "report" else deadline)
             try:
                 run.do(stage)
             except Stopped as stopped:
-                run.say(f"stopped ({stopped.reason}); what is done is saved: run the same command to go on")
+                run.say(f"stopped ({stopped.reason}); {RESUME}")
                 return
     run.say(f"done: {run.folder.path}")
 
@@ -187,8 +199,7 @@ class Run:
             f"{len(prepared.dataset)} configurations ({n_test} held out, {prepared.n_excluded} excluded), "
             f"{prepared.settings.n_columns} coefficients"
         )
-        warning = energy_zero_warning(prepared)
-        if warning:
+        for warning in self.ranks.from_root(lambda: data_warnings(prepared, self.config)):
             self.say(f"warning: {warning}")
         self.root(lambda: self.folder.check_data(prepared.digest))
         return prepared
@@ -231,6 +242,12 @@ class Run:
                 lambda: load_ensemble(self.folder.need(self.folder.ensemble, "sample"))
             )
         return self._ensemble
+
+
+def _need_earlier(folder: RunFolder, stages: Sequence[str]) -> None:
+    """Refuse a stage in a new folder whose files an earlier stage makes: nothing must be left there."""
+    if "fit" not in stages and not folder.is_claimed:
+        folder.need(folder.posterior, "fit")
 
 
 def _fit(run: Run) -> bool:

@@ -15,7 +15,7 @@ from typing import Any
 from snapuq.config import CampaignConfig, dump_config, run_differences, run_identity
 from snapuq.errors import InputError
 from snapuq.parallel import Ranks
-from snapuq.provenance import canonical_json, write_text
+from snapuq.provenance import canonical_json, sweep_unfinished, write_text
 
 _IDENTITY = "run.json"
 # Keys that are named where a folder holds another run.
@@ -55,6 +55,11 @@ class RunFolder:
     rows = property(lambda self: self.path / "rows", doc="Design rows; may be removed.")
     dataset = property(lambda self: self.path / "dataset.xyz", doc="Generated data.")
 
+    @property
+    def is_claimed(self) -> bool:
+        """Whether the folder holds a run."""
+        return (self.path / _IDENTITY).is_file()
+
     def check(self, config: CampaignConfig) -> None:
         """Refuse a folder that holds something else; writes nothing.
 
@@ -70,7 +75,7 @@ class RunFolder:
         """
         if self.path.exists() and not self.path.is_dir():
             raise InputError("the output is a file", file=self.path, expected="a folder")
-        if (self.path / _IDENTITY).is_file():
+        if self.is_claimed:
             if self._identity().get("settings") != run_identity(config):
                 raise InputError(
                     f"the output folder already holds another run ({self._differences(config)})",
@@ -125,7 +130,7 @@ class RunFolder:
         InputError
             When they differ.
         """
-        if (self.path / _IDENTITY).is_file() and self._identity().get("data", data_digest) != data_digest:
+        if self.is_claimed and self._identity().get("data", data_digest) != data_digest:
             raise InputError(
                 "the output folder already holds another run (the data have changed since)",
                 file=self.path,
@@ -168,6 +173,7 @@ class RunFolder:
                     if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
                         raise
                     print("snapuq: warning: this file system has no locks; run one job at a time here")
+                sweep_unfinished(self.path)
 
             ranks.from_root(take)
             yield
@@ -197,7 +203,7 @@ class RunFolder:
         object or None
             Plain data; None where there is nothing.
         """
-        return self._identity().get(key) if (self.path / _IDENTITY).is_file() else None
+        return self._identity().get(key) if self.is_claimed else None
 
     def known_data(self, recipe: str) -> str:
         """Digest of the data that a recipe gave in this folder.
@@ -249,7 +255,7 @@ class RunFolder:
         bool
             False when it is missing, unfinished or damaged.
         """
-        if not path.is_file() or not (self.path / _IDENTITY).is_file():
+        if not path.is_file() or not self.is_claimed:
             return False
         return sha256(path.read_bytes()).hexdigest() == self._identity().get("files", {}).get(path.name)
 

@@ -23,11 +23,12 @@ from snapuq.pipeline.folder import RunFolder
 from snapuq.pipeline.prepare import (
     SMALLEST_TRAINING_SET,
     Prepared,
-    energy_zero_warning,
+    check_pair,
     prepare,
     source_of,
 )
 from snapuq.pipeline.sizes import cell_warnings, cutoff_warnings
+from snapuq.pipeline.suspicions import data_warnings
 from snapuq.progress import duration
 from snapuq.results.journal import load_results
 from snapuq.uq.crossval import CALIBRATION_MEMBERS
@@ -64,8 +65,8 @@ def check(config: CampaignConfig) -> str:
 
     def describe() -> str:
         prepared = prepare(config)
-        check_campaign(config, prepared.settings.elements)
-        return "\n".join(_describe(prepared, config))
+        lines = check_campaign(config, prepared.settings.elements)
+        return "\n".join([*_describe(prepared, config), *lines])
 
     return world().from_root(describe)
 
@@ -97,6 +98,7 @@ def dry_run(config: CampaignConfig) -> str:
                 f"warning: the calibration is for {CALIBRATION_MEMBERS} members; the envelope of {members} "
                 "is narrower and misses more"
             )
+        lines += check_campaign(config, settings.elements)
         lines += _about_cost(tasks, config.output, ranks.size)
         lines += left_lines(config, tasks, settings.elements, ranks.size)
         lines.append(f"output: {os.path.relpath(config.output)}")
@@ -123,7 +125,10 @@ def _counted(config: CampaignConfig) -> tuple[SnapSettings, list[str]] | None:
     settings, source = section.to_settings(), source_of(data.generate)
     # The files of the labelling potential are there.
     reference_digest(data.generate.label.to_pair())
-    warnings = cell_warnings(config.campaign.properties, settings, section.to_reference())
+    pair = section.to_reference()
+    if pair is not None:
+        check_pair(config, pair, settings.elements)
+    warnings = cell_warnings(config.campaign.properties, settings, pair)
     return settings, [
         f"data: {n} configurations of up to {data.generate.max_atoms} atoms, to be {source}; 'snapuq check' "
         "makes and describes them",
@@ -213,7 +218,7 @@ def _about_numbers(settings: SnapSettings, n_training: int, is_calibrated: bool)
 def _about_fewer(smaller: SnapSettings | None, n_training: int) -> list[str]:
     """What to do about fewer configurations than coefficients."""
     if smaller is None:
-        return ["recommended: more data; no smaller potential is of use"]
+        return ["recommended: more data, because a potential with fewer coefficients is seldom worth fitting"]
     lines = [
         f"recommended: twojmax {smaller.twojmax}, quadraticflag {int(smaller.quadraticflag)} "
         f"({smaller.n_columns} coefficients for {n_training} configurations)"
@@ -243,8 +248,7 @@ def _describe(prepared: Prepared, config: CampaignConfig) -> list[str]:
     lines.append(
         f"range: energies up to {excess.max():.2f} eV/atom above the lowest, forces up to {force:.1f} eV/A"
     )
-    zero = energy_zero_warning(prepared)
-    warnings = [zero] if zero else []
+    warnings = data_warnings(prepared, config)
     warnings += cutoff_warnings(dataset, settings)
     warnings += cell_warnings(config.campaign.properties, settings, prepared.reference)
     lines += [f"warning: {text}" for text in warnings]
@@ -254,7 +258,7 @@ def _describe(prepared: Prepared, config: CampaignConfig) -> list[str]:
             f"warning: {n_high} configurations lie more than {HIGH_ENERGY:g} eV/atom above the lowest "
             "and can dominate the error bars; see dataset.exclude.max_energy_above_minimum"
         )
-    for group in dataset.groups:
-        n = sum(c.group == group for c in dataset.configurations)
-        lines.append(f"  {group}: {n} configurations")
+    sizes_of = Counter(c.group for c in dataset.configurations)
+    trained = Counter(c.group for c in training)
+    lines += [f"  {g}: {n} configurations, {n - trained[g]} test" for g, n in sizes_of.items()]
     return lines

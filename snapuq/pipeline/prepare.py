@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from snapuq.config import CampaignConfig, GenerateSection, run_identity
-from snapuq.core.dataset import Dataset, LossWeights
+from snapuq.config import CampaignConfig, GenerateSection, check_elements, run_identity
+from snapuq.core.dataset import Dataset, LossWeights, Structure
 from snapuq.core.potential import ReferencePair, SnapSettings
 from snapuq.data.reader import read_dataset
 from snapuq.data.split import given_split, group_split, join, random_split
 from snapuq.data.weights import excess_energies, exponential_weights, fitsnap_weights
 from snapuq.descriptors.assemble import RowSelection
-from snapuq.errors import InputError
+from snapuq.errors import InputError, SimulationError
 from snapuq.generate.diverse import Diversity, diverse_structures, host_crystal
 from snapuq.generate.label import label
 from snapuq.lammps.engine import LammpsEngine
 from snapuq.lammps.library import lammps_info
 from snapuq.lammps.snapfiles import reference_digest, write_reference
 from snapuq.lammps.templates import Workspace
+from snapuq.pipeline.sizes import typical_neighbour
 from snapuq.provenance import digest, versions
 
-#: Energy per atom, eV, below which no element is bound (tungsten, the most strongly bound, has -8.9).
-LOWEST_COHESIVE_ENERGY = -15.0
 #: Training configurations that a calibration needs: one to leave out, one to fit to.
 SMALLEST_TRAINING_SET = 2
 
@@ -79,29 +80,6 @@ class Prepared:
         return rows
 
 
-def energy_zero_warning(prepared: Prepared) -> str:
-    """Warn of energies that count from another zero than that of free atoms.
-
-    Parameters
-    ----------
-    prepared : Prepared
-        Data and hyperparameters.
-
-    Returns
-    -------
-    str
-        One sentence; empty when there is nothing to warn of.
-    """
-    lowest = min(c.energy / len(c) for c in prepared.dataset.configurations)
-    if not prepared.settings.bzeroflag or LOWEST_COHESIVE_ENERGY <= lowest <= 0.0:
-        return ""
-    return (
-        f"the lowest energy is {lowest:.1f} eV/atom, so energies do not count from free atoms; a potential "
-        "with bzeroflag 1 has no constant to take that up: subtract the energies of free atoms, or set "
-        "potential.bzeroflag: 0"
-    )
-
-
 def prepare(config: CampaignConfig) -> Prepared:
     """Do all that precedes the assembly.
 
@@ -126,13 +104,19 @@ def prepare(config: CampaignConfig) -> Prepared:
     settings, reference, selection = _model(dataset, config)
     missing = [e for e in dataset.elements if e not in settings.elements]
     if missing:
+        first = next(c for c in dataset.configurations if missing[0] in c.structure.species)
         raise InputError(
-            f"the data hold {', '.join(missing)}, for which the potential has no parameters",
+            f"the data hold {', '.join(missing)}, for which the potential has no parameters; "
+            f"{first.identifier} is the first with {missing[0]}",
             file=dataset.source,
             key="potential.elements",
             found=", ".join(settings.elements),
             expected=", ".join(dataset.elements),
         )
+    check_elements(config, settings.elements)
+    if reference is not None:
+        check_pair(config, reference, settings.elements)
+    _check_cutoff(dataset, settings, config)
     weights = _weights(dataset, ~is_test, config)
     if config.dataset.energy_rows == "total":
         # A row of the total energy is N times the row per atom, so its loss weight is N^2 times larger.
@@ -159,6 +143,54 @@ def prepare(config: CampaignConfig) -> Prepared:
             hint="lower twojmax, set quadraticflag: 0, or add data",
         )
     return prepared
+
+
+def check_pair(config: CampaignConfig, pair: ReferencePair, elements: Sequence[str]) -> None:
+    """Let LAMMPS try the pair style that SNAP is added to.
+
+    Parameters
+    ----------
+    config : CampaignConfig
+        The configuration.
+    pair : ReferencePair
+        The pair style.
+    elements : sequence of str
+        Elements of the potential.
+
+    Raises
+    ------
+    InputError
+        When LAMMPS refuses it.
+    """
+    # One atom alone; every type is declared, so missing coefficients are found as well.
+    atom = Structure(10.0 * np.eye(3), np.zeros((1, 3)), tuple(elements[:1]))
+    try:
+        with Workspace() as workspace, TemporaryDirectory() as folder:
+            LammpsEngine(write_reference(pair, elements, Path(folder)), workspace).evaluate(atom)
+    except (SimulationError, InputError) as error:
+        text = error.detail if isinstance(error, SimulationError) else str(error)
+        found = " | ".join([pair.pair_style, *pair.pair_coeff])
+        raise _at_potential(config, ("reference",), f"LAMMPS refuses it: {text}", found=found) from None
+
+
+def _check_cutoff(dataset: Dataset, settings: SnapSettings, config: CampaignConfig) -> None:
+    """Refuse a cutoff that leaves the atoms of most configurations without neighbours."""
+    neighbour = typical_neighbour(dataset)
+    if settings.cutoff < neighbour:
+        raise _at_potential(
+            config,
+            ("rcutfac",),
+            f"the cutoff of {settings.cutoff:g} A (rcutfac * 2 * the largest radelem) does not reach the "
+            f"nearest neighbours of most configurations, {neighbour:.2f} A away",
+            hint="raise rcutfac or radelem, unless lengths of the data are not in A",
+        )
+
+
+def _at_potential(config: CampaignConfig, key: tuple[str, ...], problem: str, **details: Any) -> InputError:
+    """Error in the section 'potential', or in the FitSNAP input that stands for it."""
+    if config.potential is None:
+        return InputError(problem, file=config.dataset.path, key=".".join(key), **details)
+    return config.error(problem, ("potential", *key), **details)
 
 
 def _read(config: CampaignConfig) -> Dataset:

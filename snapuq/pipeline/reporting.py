@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,8 @@ def rebuild_report(path: str | Path) -> Path:
         When the folder holds no run that is far enough.
     """
     # matplotlib and jinja2 take long to import, and a report that is up to date is not drawn again.
-    from snapuq.report.html import ReportInputs, render_report
+    from snapuq.report.html import render_report
+    from snapuq.report.inputs import ReportInputs
 
     run = RunFolder(Path(path))
     if not run.config.is_file():
@@ -68,6 +69,7 @@ def rebuild_report(path: str | Path) -> Path:
         linearised=read_linearised_csv(run.linearised) if run.linearised.is_file() else (),
         shares=read_shares_csv(run.attribution) if run.attribution.is_file() else (),
         warnings=_stability_warnings(record.get("stability", {})),
+        unstable=_unstable(record.get("stability", {}), settings.elements),
         timings=record.get("timings"),
     )
     page = render_report(inputs, run.path)
@@ -95,6 +97,15 @@ def _stability_warnings(stability: Mapping[str, Any]) -> list[str]:
     """What `sample` has said of unstable members; a file that someone edited may hold anything."""
     entries = [entry for entry in stability.values() if isinstance(entry, dict)]
     return [str(text) for entry in entries for text in entry.get("warnings") or ()]
+
+
+def _unstable(stability: Mapping[str, Any], elements: Sequence[str]) -> list[str]:
+    """Crystals in which `sample` found the MLE unstable, as labels of properties name them."""
+    found = [
+        k for k, entry in stability.items() if isinstance(entry, dict) and entry.get("mle_stable") is False
+    ]
+    # Of a single element, labels may leave it out.
+    return [str(k).removesuffix(f"-{elements[0]}") if len(elements) == 1 else str(k) for k in found]
 
 
 def _stamp(run: RunFolder) -> dict[str, Any]:

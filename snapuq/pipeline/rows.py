@@ -147,11 +147,18 @@ def assemble(prepared: Prepared, folder: Path, ranks: Ranks, quiet: bool = False
             if not cache.is_sound(shard):
                 cache.make(shard, lambda i: compute_rows(calculator, configurations[i], prepared.selection))
 
-        share(make, len(cache.shards), ranks, "descriptors", quiet)
+        share(make, len(cache.shards), ranks, "descriptors", quiet, [len(shard) for shard in cache.shards])
     return AssembledRows(prepared, cache, ranks, quiet)
 
 
-def share(work: Callable[[int], T], n: int, ranks: Ranks, title: str, quiet: bool) -> dict[int, T]:
+def share(
+    work: Callable[[int], T],
+    n: int,
+    ranks: Ranks,
+    title: str,
+    quiet: bool,
+    sizes: Sequence[int] | None = None,
+) -> dict[int, T]:
     """Do this rank's share of some work; an error on one rank is raised on all.
 
     Parameters
@@ -166,19 +173,22 @@ def share(work: Callable[[int], T], n: int, ranks: Ranks, title: str, quiet: boo
         What the progress is called.
     quiet : bool
         No progress.
+    sizes : sequence of int, optional
+        What each of them counts in the progress; by default one.
 
     Returns
     -------
     dict
         Index to result, for this rank's share.
     """
+    counts = [1] * n if sizes is None else sizes
 
     def mine() -> dict[int, T]:
         done = {}
-        with Progress(title, n, share=ranks.size, silent=quiet or not ranks.is_root) as progress:
+        with Progress(title, sum(counts), share=ranks.size, silent=quiet or not ranks.is_root) as progress:
             for i in ranks.mine(n):
                 done[i] = work(i)
-                progress.advance(1)
+                progress.advance(counts[i])
         return done
 
     return ranks.together(mine)

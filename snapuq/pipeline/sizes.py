@@ -71,7 +71,7 @@ def typical_neighbour(dataset: Dataset) -> float:
 
 
 def cutoff_warnings(dataset: Dataset, settings: SnapSettings) -> list[str]:
-    """Warn of a cutoff that no data can be described with, and of elements without data.
+    """Warn of a cutoff that is far too long, and of elements without data.
 
     Parameters
     ----------
@@ -88,12 +88,7 @@ def cutoff_warnings(dataset: Dataset, settings: SnapSettings) -> list[str]:
     lines = []
     neighbour, cutoff = typical_neighbour(dataset), settings.cutoff
     sets = "(rcutfac * 2 * the largest radelem)"
-    if cutoff < neighbour:
-        lines.append(
-            f"the cutoff of {cutoff:g} A {sets} does not reach the nearest neighbours of the data, "
-            f"{neighbour:.2f} A away"
-        )
-    elif cutoff > LONGEST_CUTOFF * neighbour:
+    if cutoff > LONGEST_CUTOFF * neighbour:
         lines.append(
             f"the cutoff of {cutoff:g} A {sets} is {cutoff / neighbour:.1f} times the distance of nearest "
             f"neighbours in the data, {neighbour:.2f} A; usual are 1.5 to 2.5"

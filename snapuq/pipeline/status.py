@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from snapuq.campaign.status import Status, read_status
+from snapuq.campaign.status import Status, has_plan, read_status
 from snapuq.errors import InputError
 from snapuq.pipeline.folder import RunFolder
 from snapuq.progress import duration
@@ -31,12 +31,17 @@ def describe_status(path: Path) -> tuple[tuple[str, ...], bool]:
     Raises
     ------
     InputError
-        When it is no run's folder, or no campaign has been started there.
+        When it is no run's folder.
     """
     if not path.is_dir():
         raise InputError("no such run folder", file=path, expected="a run's folder")
-    status = read_status(RunFolder(path).journal)
-    lines = (*_head(path, status, _is_held(path / ".lock")), *_table(status))
+    folder = RunFolder(path)
+    is_running = _is_held(path / ".lock")
+    if folder.is_claimed and not has_plan(folder.journal):
+        state = "running, before its campaign" if is_running else "not running; stopped before its campaign"
+        return (f"{path}: {state}",), False
+    status = read_status(folder.journal)
+    lines = (*_head(path, status, is_running), *_table(status))
     return lines, status.is_complete and not status.n_second
 
 

@@ -10,6 +10,7 @@ from snapuq.analysis.pointwise import concatenate, predict
 from snapuq.config import CampaignConfig
 from snapuq.core.ensemble import Ensemble
 from snapuq.core.pointwise import PointwiseTable
+from snapuq.data.split import structure_numbers
 from snapuq.parallel import Ranks
 from snapuq.pipeline.prepare import Prepared
 from snapuq.pipeline.rows import AssembledRows, assemble, share
@@ -116,12 +117,14 @@ def predict_unseen(
 
 
 def _folds(prepared: Prepared, config: CampaignConfig) -> list[int]:
-    """Cross-validation fold of each training configuration; -1 for those held out."""
+    """Cross-validation fold of each training configuration, the same for twins; -1 for those held out."""
     training = np.flatnonzero(~prepared.is_test)
+    _, of = np.unique(structure_numbers(prepared.dataset)[training], return_inverse=True)
+    n = int(of.max()) + 1
     calibrate = config.fit.calibrate
-    n_folds = 1 if calibrate is None else min(calibrate.folds, len(training))
+    n_folds = 1 if calibrate is None else min(calibrate.folds, n)
     folds = np.full(len(prepared.dataset), -1)
-    folds[training] = assign_folds(len(training), n_folds, config.seed)
+    folds[training] = assign_folds(n, n_folds, config.seed)[of]
     return folds.tolist()
 
 

@@ -156,12 +156,16 @@ class Crystal:
         if self.elements:
             for element in self.elements:
                 if element not in elements:
-                    raise InputError(f"the potential has no {element}", found=self.text)
+                    raise InputError(
+                        f"the potential has no {element}", found=self.text, expected=", ".join(elements)
+                    )
             return self
         if len(elements) > 1:
             example = ",".join((*elements, *elements)[: self.kind.n_species])
             raise InputError(
-                "which elements?", found=self.text, expected=f"for example {self.prototype}:{example}"
+                "does not say which of the potential's elements it is made of",
+                found=self.text,
+                expected=f"for example {self.prototype}:{example}",
             )
         return replace(self, elements=tuple(elements) * self.kind.n_species)
 

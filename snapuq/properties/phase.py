@@ -25,6 +25,8 @@ from snapuq.properties.identity import how_lost
 #: Start of a relaxation without symmetry: standard deviations of the strain, and of the displacements
 #: relative to the distance between neighbours.
 RATTLE = 0.01
+#: Start of the name of the energy above the ground state of an entry.
+ABOVE = "energy_above_"
 # A free relaxation of a large cell may take more than one call.
 _MORE = 2
 
@@ -141,7 +143,7 @@ class Phase(Property):
         units = {"a": "A"} | {name: "deg" if name in _ANGLES else "A" for name in free}
         units |= {"volume": "A^3/atom", "energy": "eV/atom"}
         if len(params.structures) > 1:
-            units[f"energy_above_{Crystal.parse(params.structures[0]).prototype}"] = "eV/atom"
+            units[f"{ABOVE}{Crystal.parse(params.structures[0]).prototype}"] = "eV/atom"
         return units
 
     @staticmethod
@@ -172,7 +174,7 @@ class Phase(Property):
         values = _lattice(found) | {"volume": found.volume, "energy": found.energy}
         if len(params.structures) > 1:
             ground = relax_crystal(engine, params.structures[0])
-            values[f"energy_above_{ground.crystal.prototype}"] = found.energy - ground.energy
+            values[f"{ABOVE}{ground.crystal.prototype}"] = found.energy - ground.energy
         lost = how_lost(found)
         return PropertyOutput(quantities(values, Phase.outputs(params)), converged, bool(lost), lost)
 

@@ -13,8 +13,19 @@ from snapuq.core.design import RowKind
 from snapuq.core.pointwise import PointwiseTable
 from snapuq.report.text import KINDS, MISSING, number, percent, percent_range
 
-#: A fit that explains less of the variance of energies or forces is poor, whatever its error bars.
+#: A fit that explains less of the variance of energies, forces or fitted stresses is poor, whatever its error
+#: bars.
 LEAST_R_SQUARED = 0.5
+#: Said of rows that the training set gives no weight.
+NOT_FITTED = "not fitted"
+# A correlation of truth and MLE below this is that of data with the other sign.
+_OTHER_SIGN = -0.5
+_SIGN_HINTS = {
+    RowKind.ENERGY: "energies of binding are negative",
+    RowKind.FORCE: "forces are minus the gradient of the energy",
+    RowKind.STRESS: "ASE's stress is positive under tension, a virial, a pressure or FitSNAP's stress under "
+    "compression",
+}
 
 _NAMED_EXTRAPOLATION = (
     "test group '{group}' lies beyond the training data in {share} of its configurations: "
@@ -51,7 +62,7 @@ def evaluation_lines(
             more = f", {percent_range(*known)}" if known else f" of {n_members} members"
             expected = f" (expected {percent(c.expected)}{more})"
         ratio = "" if c.found_ratio is None else f", |error|/std {number(c.found_ratio, 2)}"
-        name = KINDS[c.kind].name.lower()
+        name = KINDS[c.kind].name.lower() + ("" if m.is_fitted else f" ({NOT_FITTED})")
         lines.append(f"{name}: {accuracy(m)}; {percent(c.found)} outside the envelope{expected}{ratio}")
     told = [*poor_fit_warnings(overall), *extrapolation_warnings(table)]
     return lines + [f"warning: {text}" for text in told]
@@ -76,19 +87,19 @@ def accuracy(m: PointwiseMetrics) -> str:
 
 
 def is_poor_fit(m: PointwiseMetrics) -> bool:
-    """Tell whether the MLE explains too little of the energies or forces.
+    """Tell whether the MLE explains too little of one kind of rows.
 
     Parameters
     ----------
     m : PointwiseMetrics
-        Of one kind of rows; stresses are fitted too rarely to be judged.
+        Of one kind of rows; stresses are judged only if they are fitted.
 
     Returns
     -------
     bool
         True if R^2 is below `LEAST_R_SQUARED`.
     """
-    is_judged = m.kind in (RowKind.ENERGY, RowKind.FORCE)
+    is_judged = m.is_fitted or m.kind is not RowKind.STRESS
     return is_judged and m.r_squared is not None and m.r_squared < LEAST_R_SQUARED
 
 
@@ -106,11 +117,19 @@ def poor_fit_warnings(overall: Sequence[PointwiseMetrics]) -> list[str]:
         One sentence each.
     """
     return [
-        f"{KINDS[m.kind].name.lower()}: {accuracy(m)}; the error bars describe a poor fit: look at the units "
-        "and signs of the data, the weights and the potential"
+        f"{KINDS[m.kind].name.lower()}: {accuracy(m)}; the error bars describe a poor fit: {_advice(m)}"
         for m in overall
         if is_poor_fit(m)
     ]
+
+
+def _advice(m: PointwiseMetrics) -> str:
+    if m.correlation is not None and m.correlation < _OTHER_SIGN:
+        return (
+            f"data and predictions have opposite signs (correlation {m.correlation:.2f}); look at the sign "
+            f"convention of the data: {_SIGN_HINTS[m.kind]}"
+        )
+    return "look at the units and signs of the data, the weights and the potential"
 
 
 def extrapolation_warnings(table: PointwiseTable) -> list[str]:

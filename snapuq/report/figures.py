@@ -22,6 +22,7 @@ from snapuq.report.style import (
     WIDTH,
     binned,
     density,
+    label_log_axis,
     new_figure,
     nice_log_limits,
     plain,
@@ -378,6 +379,8 @@ def _points(ax: Any, x: Any, y: Any, x_limits: tuple[float, float], y_limits: tu
     else:
         density(ax, x, y, [np.geomspace(*x_limits, 91), np.geomspace(*y_limits, 91)])
     ax.set(xscale="log", yscale="log", xlim=x_limits, ylim=y_limits)
+    for axis, limits in ((ax.xaxis, x_limits), (ax.yaxis, y_limits)):
+        label_log_axis(axis, limits)
 
 
 def _log_range(values: NDArray[np.float64]) -> tuple[float, float]:

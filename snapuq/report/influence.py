@@ -124,9 +124,14 @@ def headlines(rows: Sequence[LinearisedQuantity], shares: Sequence[Share]) -> li
     Returns
     -------
     list of str
-        One line for each of `main_quantities`.
+        One line for each of `main_quantities`, and one that counts the others; ``(estimate)`` marks a std of
+        which `LinearisedQuantity.is_estimate` holds.
     """
-    return [
-        f"{r.label} {r.quantity}: {r.mle} +- {r.std} {r.unit}, set by {r.groups}".replace("  ", " ")
-        for r in influence_rows(main_quantities(rows), shares)
+    main = main_quantities(rows)
+    lines = [
+        f"{r.label} {r.quantity}: {r.mle} +- {r.std}{f' {r.unit}' if r.unit else ''}"
+        f"{' (estimate)' if r.is_estimate else ''}, set by {r.groups}"
+        for r in influence_rows(main, shares)
     ]
+    more = len(rows) - len(main)
+    return [*lines, f"and {more} more"] if more else lines

@@ -15,6 +15,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 from numpy.typing import NDArray
 
 from snapuq.provenance import atomic_path
@@ -235,3 +236,24 @@ def nice_log_limits(low: float, high: float) -> tuple[float, float]:
     """
     start, end = math.floor(2 * math.log10(low)) / 2, math.ceil(2 * math.log10(high)) / 2
     return 10.0**start, 10.0 ** max(end, start + 1)
+
+
+def label_log_axis(axis: Any, limits: tuple[float, float]) -> None:
+    """Label a logarithmic axis so that labels never run into each other.
+
+    Parameters
+    ----------
+    axis : Axis
+        One axis of logarithmic Axes.
+    limits : tuple of float
+        Its limits.
+    """
+    low, high = math.ceil(math.log10(limits[0]) - 1e-9), math.floor(math.log10(limits[1]) + 1e-9)
+    if high > low:
+        axis.set_minor_formatter(NullFormatter())
+        return
+    # With one power of ten on the axis, 2 and 5 times a power as well; matplotlib labels all multiples there.
+    ticks = [m * 10.0**k for k in range(low - 1, high + 1) for m in (1, 2, 5)]
+    shown = [t for t in ticks if limits[0] <= t * (1 + 1e-9) and t <= limits[1] * (1 + 1e-9)]
+    axis.set_ticks(shown, [f"{t:g}" for t in shown])
+    axis.set_minor_formatter(NullFormatter())

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from snapuq.analysis.calibration import GAUSSIAN_RATIO, PointwiseMetrics, error_over_std, finite
-from snapuq.analysis.ranking import RankCorrelation
+from snapuq.analysis.calibration import GAUSSIAN_RATIO, PointwiseMetrics, finite
+from snapuq.analysis.property_scores import error_over_std
 from snapuq.core.result import PropertySummary
 from snapuq.provenance import write_text
+from snapuq.report.counts import is_count
+from snapuq.report.soundness import TensorStability
 from snapuq.report.text import KINDS, MISSING, decimals, display_unit, fixed, number, percent
 
 #: Quantities of a curve: energy above the minimum (eV/atom) at a volume ratio V/V0.
@@ -74,42 +76,6 @@ def curve_ratio(quantity: str) -> float | None:
         return None
 
 
-def rank_rows(found: Iterable[RankCorrelation]) -> list[tuple[str, ...]]:
-    """Write rank correlations as text.
-
-    Parameters
-    ----------
-    found : iterable of RankCorrelation
-        One for each family and quantity.
-
-    Returns
-    -------
-    list of tuple of str
-        Family, quantity, number of items, members; members against the MLE, the MLE against the reference and
-        members against the reference, each median with its range.
-    """
-
-    def spread(three: tuple[float, float, float] | None) -> str:
-        return (
-            MISSING
-            if three is None
-            else f"{fixed(three[1], 2)} ({fixed(three[0], 2)} to {fixed(three[2], 2)})"
-        )
-
-    return [
-        (
-            r.family,
-            r.quantity,
-            str(len(r.labels)),
-            str(r.n_members),
-            spread(r.members_mle),
-            fixed(r.mle_reference, 2),
-            spread(r.members_reference),
-        )
-        for r in found
-    ]
-
-
 @dataclass(frozen=True)
 class PropertyRow:
     """One quantity as text, ready for a table.
@@ -131,7 +97,10 @@ class PropertyRow:
     members : str
         Members that gave a value, of all.
     remarks : str
-        Failed, unconverged and reconfigured counts, and the width that the failed are expected to cost.
+        Failed, unconverged and reconfigured counts, and the width that the failed are expected to cost; the
+        error of implicit values; moduli of unstable crystals.
+    is_mle_unsound : bool
+        Whether the MLE's value is a modulus of an elastically unstable crystal.
     """
 
     label: str
@@ -149,15 +118,18 @@ class PropertyRow:
     inside: str
     members: str
     remarks: str
+    is_mle_unsound: bool = False
 
 
-def property_row(summary: PropertySummary) -> PropertyRow:
+def property_row(summary: PropertySummary, stability: TensorStability | None = None) -> PropertyRow:
     """Write one quantity as text.
 
     Parameters
     ----------
     summary : PropertySummary
         The quantity.
+    stability : TensorStability, optional
+        Of the elastic tensor that it comes from.
 
     Returns
     -------
@@ -165,12 +137,14 @@ def property_row(summary: PropertySummary) -> PropertyRow:
         Its table row.
     """
     places = decimals(summary.std, summary.mle if summary.mle is not None else summary.reference)
+    # Of counts, only mean and std have decimals.
+    whole = 0 if is_count(summary) else places
     known = finite(summary.reference) is not None and None not in (
         finite(summary.minimum),
         finite(summary.maximum),
     )
-    minimum, maximum = fixed(summary.minimum, places), fixed(summary.maximum, places)
-    sound = fixed(summary.sound_minimum, places), fixed(summary.sound_maximum, places)
+    minimum, maximum = fixed(summary.minimum, whole), fixed(summary.maximum, whole)
+    sound = fixed(summary.sound_minimum, whole), fixed(summary.sound_maximum, whole)
     counts = {
         "failed": summary.n_failed,
         "not converged": summary.n_unconverged,
@@ -183,22 +157,33 @@ def property_row(summary: PropertySummary) -> PropertyRow:
     offset = mean_offset(summary)
     if offset is not None and offset > 1.0:
         remarks.append(f"mean {number(offset, 2)} std from the MLE")
+    if summary.propagation_error is not None:
+        remarks.append(
+            f"implicit, ± {number(summary.propagation_error, 2)}".replace(" ", "\N{NO-BREAK SPACE}")
+        )
+    is_modulus = stability is not None and "modulus" in summary.quantity
+    is_mle_unsound = is_modulus and stability is not None and stability.is_mle_unstable
+    if is_modulus and stability is not None and stability.n_unstable:
+        remarks.append(f"{stability.n_unstable} elastically unstable")
+    if is_mle_unsound:
+        remarks.append("MLE unstable: no modulus")
     return PropertyRow(
         label=summary.label,
         quantity=summary.quantity,
         unit=display_unit(summary.unit),
-        mle=fixed(summary.mle, places),
+        mle=fixed(summary.mle, whole),
         mean=fixed(summary.mean, places),
         std=fixed(summary.std, places),
         minimum=minimum,
         maximum=maximum,
         sound_minimum="" if sound[0] in (minimum, MISSING) else sound[0],
         sound_maximum="" if sound[1] in (maximum, MISSING) else sound[1],
-        reference=fixed(summary.reference, places),
+        reference=fixed(summary.reference, whole),
         ratio=number(error_over_std(summary), 2),
         inside=("yes" if summary.inside else "no") if known else MISSING,
         members=f"{summary.n_members - summary.n_failed} of {summary.n_members}",
         remarks=", ".join(remarks),
+        is_mle_unsound=is_mle_unsound,
     )
 
 

@@ -7,7 +7,8 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from snapuq.results.table import _number, _read, _Row, _text, _write
+from snapuq.results.csv_rows import Row, read_rows
+from snapuq.results.table import _number, _text, _write
 
 #: A linearised extreme further from the exact one than this share of the latter's deviation from the MLE is
 #: an estimate.
@@ -122,8 +123,8 @@ def read_linearised_csv(path: Path) -> tuple[LinearisedQuantity, ...]:
         When a row is malformed.
     """
     found = []
-    for line, row in _read(path, LINEARISED_COLUMNS):
-        with _Row(path, line):
+    for line, row in read_rows(path, LINEARISED_COLUMNS):
+        with Row(path, line):
             head = (row["property"], row["quantity"], row["unit"])
             numbers: dict[str, Any] = {name: float(row[name]) for name in _NUMBERS[:-2]}
             numbers |= {name: _number(row[name]) for name in _NUMBERS[-2:]}
@@ -163,8 +164,8 @@ def read_shares_csv(path: Path) -> tuple[Share, ...]:
         When a row is malformed.
     """
     found = []
-    for line, row in _read(path, SHARE_COLUMNS):
-        with _Row(path, line):
+    for line, row in read_rows(path, SHARE_COLUMNS):
+        with Row(path, line):
             head = (row["property"], row["quantity"], row["kind"], row["name"])
             found.append(Share(*head, float(row["share"])))
     return tuple(found)

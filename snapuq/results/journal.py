@@ -118,11 +118,11 @@ class Journal:
             if self._file.write(data) != len(data):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
             os.fsync(self._file.fileno())
-        except OSError:
+        except OSError as error:
             # A part of a record would be joined by the next.
             with suppress(OSError):
                 os.ftruncate(self._file.fileno(), before)
-            raise
+            raise OSError(error.errno, error.strerror, str(self.path)) from error
 
 
 def load_results(folder: Path) -> JournalContent:

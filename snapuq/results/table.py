@@ -15,8 +15,9 @@ import numpy as np
 from snapuq.core.reasons import NOT_CONVERGED, RECONFIGURED
 from snapuq.core.result import PropertyResult, PropertySummary, Quantity
 from snapuq.core.task import REFERENCE_MEMBER
-from snapuq.errors import InputError, nearest
+from snapuq.errors import InputError
 from snapuq.provenance import write_text
+from snapuq.results.csv_rows import Row, read_rows
 from snapuq.results.failures import narrowing
 from snapuq.results.implicit import Errors
 
@@ -230,8 +231,8 @@ def read_results_csv(path: Path) -> tuple[PropertyResult, ...]:
         When a row is malformed.
     """
     found: dict[tuple[str, int], dict[str, Any]] = {}
-    for line, row in _read(path, RESULT_COLUMNS):
-        with _Row(path, line):
+    for line, row in read_rows(path, RESULT_COLUMNS):
+        with Row(path, line):
             key = (row["property"], int(row["member"]))
             entry = found.setdefault(key, {"values": {}})
             entry["converged"] = bool(int(row["converged"]))
@@ -266,8 +267,8 @@ def read_summary_csv(path: Path) -> tuple[PropertySummary, ...]:
         When a row is malformed.
     """
     summaries = []
-    for line, row in _read(path, SUMMARY_COLUMNS):
-        with _Row(path, line):
+    for line, row in read_rows(path, SUMMARY_COLUMNS):
+        with Row(path, line):
             pairs = zip(QUANTILES, _QUANTILE_COLUMNS, strict=True)
             fields: dict[str, Any] = {name: _number(row[name]) for name in (*_NUMBERS, "reference")}
             fields |= {name: int(row[name]) for name in _COUNTS}
@@ -276,84 +277,6 @@ def read_summary_csv(path: Path) -> tuple[PropertySummary, ...]:
             fields["failures"] = {k: tuple(v) for k, v in failures.items()}
             summaries.append(PropertySummary(row["property"], row["quantity"], row["unit"], **fields))
     return tuple(summaries)
-
-
-def read_reference_csv(path: Path) -> dict[tuple[str, str], Quantity]:
-    """Read true values from a table with the columns property, quantity, value and unit.
-
-    Parameters
-    ----------
-    path : Path
-        The file; ``property`` is the label that the campaign gives, for example ``elastic-bcc``.
-
-    Returns
-    -------
-    dict
-        (property label, quantity) to value and unit.
-
-    Raises
-    ------
-    InputError
-        When a column is missing, a number cannot be read, or a quantity is given twice.
-    """
-    return {key: quantity for _, key, quantity in _reference_rows(path)}
-
-
-def _reference_rows(path: Path) -> list[tuple[int, tuple[str, str], Quantity]]:
-    """Line, key and value of each true value."""
-    rows: list[tuple[int, tuple[str, str], Quantity]] = []
-    known: set[tuple[str, str]] = set()
-    for line, row in _read(path, ("property", "quantity", "value", "unit")):
-        key = (row["property"].strip(), row["quantity"].strip())
-        if key in known:
-            raise InputError("given twice", file=path, line=line, key=" ".join(key))
-        with _Row(path, line):
-            quantity = Quantity(float(row["value"]), row["unit"].strip())
-        if not np.isfinite(quantity.value):
-            raise InputError("not a finite number", file=path, line=line, found=row["value"])
-        known.add(key)
-        rows.append((line, key, quantity))
-    return rows
-
-
-def check_reference(path: Path, outputs: Mapping[tuple[str, str], str]) -> None:
-    """Check, before a campaign, that true values belong to its quantities.
-
-    Parameters
-    ----------
-    path : Path
-        Table of true values; see `read_reference_csv`.
-    outputs : Mapping
-        (property label, quantity) to unit, of the campaign; see `snapuq.campaign.plan.planned_outputs`.
-
-    Raises
-    ------
-    InputError
-        When one does not, or has another unit; with its line.
-    """
-    for line, key, quantity in _reference_rows(path):
-        name = " ".join(key)
-        if key not in outputs:
-            hint = nearest(name, [" ".join(k) for k in outputs])
-            raise InputError("the campaign has no such quantity", file=path, line=line, key=name, hint=hint)
-        if quantity.unit != outputs[key]:
-            unit = outputs[key] or "none"
-            raise InputError("wrong unit", file=path, line=line, key=name, found=quantity.unit, expected=unit)
-
-
-class _Row:
-    """Name the file and line of a number that cannot be read."""
-
-    def __init__(self, path: Path, line: int) -> None:
-        self._path = path
-        self._line = line
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        if isinstance(error, ValueError | TypeError | AttributeError):
-            raise InputError(f"malformed row: {error}", file=self._path, line=self._line) from error
 
 
 def _text(value: float | None) -> str:
@@ -370,20 +293,3 @@ def _write(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) ->
     writer.writerow(columns)
     writer.writerows(rows)
     write_text(path, buffer.getvalue())
-
-
-def _read(path: Path, columns: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot be read: {error}", file=path) from error
-    reader = csv.DictReader(io.StringIO(text))
-    missing = [c for c in columns if c not in (reader.fieldnames or [])]
-    if missing:
-        raise InputError(f"has no column '{missing[0]}'", file=path, expected=", ".join(columns))
-    rows = []
-    for row in reader:
-        if None in row or None in row.values():
-            raise InputError("wrong number of columns", file=path, line=reader.line_num)
-        rows.append((reader.line_num, row))
-    return rows

@@ -10,7 +10,7 @@ import h5py
 from snapuq.core.ensemble import Ensemble
 from snapuq.core.potential import SnapSettings, pair_from_json, pair_to_json
 from snapuq.errors import InputError
-from snapuq.provenance import atomic_path, canonical_json
+from snapuq.provenance import atomic_hdf5, canonical_json
 
 FORMAT = "snapuq ensemble 1"
 
@@ -25,7 +25,7 @@ def save_ensemble(path: str | Path, ensemble: Ensemble) -> None:
     ensemble : Ensemble
         What to write.
     """
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+    with atomic_hdf5(path) as file:
         file.attrs["format"] = FORMAT
         file.attrs["seed"] = ensemble.seed
         file.attrs["fit_digest"] = ensemble.fit_digest

@@ -17,7 +17,7 @@ from snapuq.core.design import DesignBlock
 from snapuq.core.ensemble import Ensemble
 from snapuq.core.potential import ReferencePair, SnapSettings, pair_from_json, pair_to_json
 from snapuq.errors import InputError
-from snapuq.provenance import atomic_path, canonical_json, digest
+from snapuq.provenance import atomic_hdf5, canonical_json, digest
 
 from .calibrate import Calibration, calibrate, leave_groups_out
 from .crossval import cross_validate, draw
@@ -124,7 +124,7 @@ class HypercubePosterior:
         path : str or Path
             The file.
         """
-        with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+        with atomic_hdf5(path) as file:
             file.attrs["format"] = FORMAT
             file.attrs["rule"] = self.rule
             file.attrs["scale"] = self.scale

@@ -114,7 +114,7 @@ def test_one_element_takes_all_sites_of_a_compound():
     assert Crystal.parse("C15:W,Be").bound(("W", "Be")).elements == ("W", "Be")
     params = bind(build_params("phase", {"structures": ["bcc", "C14", "C15", "C36"]}), ("W",))
     assert params.structures == ("bcc:W", "C14:W,W", "C15:W,W", "C36:W,W")
-    with pytest.raises(InputError, match="which elements"):
+    with pytest.raises(InputError, match="which of the potential's elements"):
         Crystal.parse("C15").bound(("W", "Be"))
 
 

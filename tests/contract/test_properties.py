@@ -203,7 +203,7 @@ def test_bad_parameters_are_refused_in_one_line(name, data, said):
 def test_elements_come_from_the_potential_or_are_asked_for():
     params = build_params("eos", {"structure": "bcc@3.2"})
     assert bind(params, ("Ta",)).structure == "bcc:Ta@3.2"
-    with pytest.raises(InputError, match="which elements"):
+    with pytest.raises(InputError, match="which of the potential's elements"):
         bind(params, ("W", "Be"))
     with pytest.raises(InputError, match="no Ta"):
         bind(build_params("eos", {"structure": "bcc:Ta"}), ("W",))

@@ -23,12 +23,13 @@ PATIENCE = 90.0
 class Campaign:
     """A command under ``mpirun`` in a session of its own, and all processes that come from it."""
 
-    def __init__(self, n_ranks: int, *words: str) -> None:
+    def __init__(self, n_ranks: int, *words: str, cwd: Path | None = None) -> None:
         self.mark = uuid4().hex
         launcher = BIN / "mpirun"
         path = os.pathsep.join([str(TESTS), *(str(TESTS / name) for name in ("unit", "lammps", "faults"))])
         self.process = subprocess.Popen(
             [str(launcher) if launcher.exists() else "mpirun", "-n", str(n_ranks), sys.executable, *words],
+            cwd=cwd,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -53,6 +54,16 @@ class Campaign:
             self.process.communicate()
             raise
         return self.process.returncode, out, err
+
+    def wait_for(self, text: str, n: int = 1) -> None:
+        """Wait until something was said `n` times on stdout; `finish` gives what follows alone."""
+        assert self.process.stdout is not None
+        said = ""
+        # Launchers put lines of two ranks into one.
+        while said.count(text) < n:
+            piece = os.read(self.process.stdout.fileno(), 4096).decode()
+            assert piece, f"{text!r} was never said: {self.finish()}"
+            said += piece
 
     def pids(self) -> list[int]:
         """Every process that still lives, on whatever level."""

@@ -12,15 +12,14 @@ from scipy.stats import beta, norm, spearmanr
 from snapuq.analysis.calibration import (
     GAUSSIAN_RATIO,
     binomial_interval,
-    error_over_std,
     extrapolating_groups,
     extrapolating_share,
     gaussian_coverage,
     group_metrics,
     metrics,
     miscalibration_area,
-    property_scores,
 )
+from snapuq.analysis.property_scores import error_over_std, property_scores
 from snapuq.core.design import RowKind
 from snapuq.core.pointwise import PointwiseTable
 from snapuq.core.result import PropertySummary

@@ -12,11 +12,17 @@ from snapuq.core.result import PropertyResult, Quantity
 NAMES = ["bcc", "fcc", "hcp", "A15"]
 
 
-def results(member: int, energies: list[float], family: str = "phase") -> list[PropertyResult]:
-    return [
-        PropertyResult("", f"{family}-{name}", member, {"energy": Quantity(e, "eV/atom")})
-        for name, e in zip(NAMES, energies, strict=False)
-    ]
+def results(
+    member: int, energies: list[float], family: str = "phase", names: list[str] = NAMES
+) -> list[PropertyResult]:
+    found = []
+    for name, e in zip(names, energies, strict=False):
+        values = (
+            {"energy": e} if name == names[0] else {"energy": e, f"energy_above_{names[0]}": e - energies[0]}
+        )
+        quantities = {key: Quantity(v, "eV/atom") for key, v in values.items()}
+        found.append(PropertyResult("", f"{family}-{name}", member, quantities))
+    return found
 
 
 def test_orders_that_agree_differ_and_are_reversed():
@@ -68,3 +74,28 @@ def test_the_sign_is_that_of_another_measure_of_order():
         (found,) = rank_correlations(results(0, list(first)) + results(1, list(second)))
         tau = kendalltau(first, second).statistic
         assert abs(found.members_mle[1] - tau) < 0.5
+
+
+def test_phases_of_different_composition_have_no_order():
+    # As of Cu, Ni and CuNi: two crystals each, six in all.
+    pairs = (["fcc-Cu", "hcp-Cu"], ["fcc-Ni", "bcc-Ni"], ["B2-Cu-Ni", "L1_0-Cu-Ni"])
+    data = [r for m in (0, 1) for names in pairs for r in results(m, [1.0, 2.0], names=names)]
+    assert rank_correlations(data) == ()
+    # An entry with enough crystals has one of its own, and names its ground state.
+    more = [r for m in (0, 1) for r in results(m, [1.0, 3.0, 2.0], names=["fcc-Al", "hcp-Al", "bcc-Al"])]
+    (found,) = rank_correlations(data + more)
+    assert (found.group, len(found.labels)) == ("fcc-Al", 3)
+
+
+def test_surfaces_of_different_elements_are_ranked_apart():
+    def surfaces(member: int, element: str, energies: list[float]) -> list[PropertyResult]:
+        planes = ("100", "110", "111")
+        return [
+            PropertyResult(
+                "", f"surface-fcc-{element}-{plane}", member, {"surface_energy": Quantity(e, "J/m^2")}
+            )
+            for plane, e in zip(planes, energies, strict=True)
+        ]
+
+    data = [r for m in (0, 1) for x in ("Cu", "Ni") for r in surfaces(m, x, [1.0, 2.0, 3.0])]
+    assert [(r.group, len(r.labels)) for r in rank_correlations(data)] == [("Cu", 3), ("Ni", 3)]

@@ -19,8 +19,9 @@ from snapuq.core.design import DesignBlock
 from snapuq.errors import InputError
 from snapuq.pipeline.linearising import same_gradients
 from snapuq.reduction import SERIAL_REDUCER
-from snapuq.report.html import ReportInputs, render_report
+from snapuq.report.html import render_report
 from snapuq.report.influence import MOST_HEADLINES, headlines, influence_rows, main_quantities
+from snapuq.report.inputs import ReportInputs
 from snapuq.results.influence import (
     CONFIGURATION,
     GROUP,
@@ -253,6 +254,12 @@ def test_headlines_are_of_different_properties() -> None:
     assert [r.label for r in chosen[:4]] == ["phase-bcc", "phase-fcc", "elastic-bcc", "surface-0"]
     one = headlines([quantity()], shares_of(quantity()))
     assert one == ["elastic-bcc C11: 500 +- 20 GPa, set by bulk 60.0 %, liquid 30.0 %"]
+    off = quantity(exact_max=None)
+    assert headlines([off], shares_of(off)) == [
+        "elastic-bcc C11: 500 +- 20 GPa (estimate), set by bulk 60.0 %, liquid 30.0 %"
+    ]
+    many = headlines(rows, [])
+    assert (len(many), many[-1]) == (MOST_HEADLINES + 1, f"and {len(rows) - MOST_HEADLINES} more")
     row = influence_rows([quantity()], shares_of(quantity()))[0]
     assert (row.expected, row.exact, row.configurations) == ("440 to 560", "441 to 563", "bulk/7 25.0 %")
 

@@ -130,7 +130,8 @@ def test_user_errors_are_one_line_with_status_2(
     errors = {
         "f.yaml:3: k: bad": InputError("bad", file="f.yaml", line=3, key="k"),
         "install it": EnvironmentProblem("install it"),
-        "No space left on device: /disk/results.csv": full,
+        "/disk/results.csv: No space left on device; make room and run the same command again: "
+        "what is finished is kept": full,
     }
     for text, error in errors.items():
         pipeline.error = error

@@ -77,6 +77,7 @@ MISTAKES = [
     ("folds: 5", "fold: 5", 15, "fit.calibrate.fold", "did you mean 'folds'?"),
     ("members: 500", "members: many", 16, "ensemble.members", "found 'many'; expected an integer"),
     ("{fraction: 0.3", "{fraction: 1.3", 5, "dataset.test.fraction", "expected a number < 1"),
+    ("{fraction: 0.3", "{fraction: 0", 5, "dataset.test.fraction", "a very small fraction holds out one"),
     ("{fraction: 0.3", "{groups: [a], fraction: 0.3", 5, "dataset.test", "exactly one of"),
     ("scheme: exponential", "scheme: fitsnap", 6, "dataset.weights.energy", "belongs to scheme exponential"),
     ("path: data", "path: nowhere", 4, "dataset.path", "no such file or folder: /"),
@@ -98,6 +99,15 @@ MISTAKES = [
     ("- eos: {structure: bcc}", "- eos", 19, "campaign.properties.0", "name: {parameters}"),
     ("[[1, 0, 0]]", "[[1, 0]]", 20, "campaign.properties.1.surface.miller.0.2", "list item is missing"),
     ("[[1, 0, 0]]", "[[1, 0, x]]", 20, "campaign.properties.1.surface.miller.0.2", "found 'x'"),
+    ("[[1, 0, 0]]", "[[1, 0, 0, 1]]", 20, "campaign.properties.1.surface.miller.0", "three indices h, k, l"),
+    ("[[1, 0, 0]]", "[1, 0, 0]", 20, "campaign.properties.1.surface.miller", "a list of lists, [[1, 0, 0]]"),
+    (
+        "{structure: bcc}",
+        '{structure: "fcc:Ni"}',
+        19,
+        "campaign.properties.0.eos.structure",
+        "the potential has no Ni; found fcc:Ni; expected W",
+    ),
     ("- surface: {miller: [[1, 0, 0]]}", "- eos: {}", 20, "campaign.properties.1", "asked for twice"),
 ]
 
@@ -112,6 +122,14 @@ def test_a_mistake_is_located(campaign: Path, old: str, new: str, line: int, key
     assert str(error).startswith(f"{campaign}:{line}: {key}: ")
     assert text in str(error)
     assert (error.file, error.line, error.key) == (str(campaign), line, key)
+
+
+def test_every_crystal_of_an_alloy_says_its_elements(campaign: Path) -> None:
+    campaign.write_text(GOOD.replace("wj: 1.0}}", "wj: 1.0}, Ta: {}}"))
+    for n, line in enumerate(str(error_of(campaign)).splitlines()):
+        name = ("eos", "surface")[n]
+        assert line.startswith(f"{campaign}:{19 + n}: campaign.properties.{n}.{name}.structure: does not say")
+        assert "found bcc; expected for example bcc:W" in line
 
 
 def test_unknown_keys_are_found_even_when_empty(campaign: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import ase.db
 import ase.io
 import numpy as np
 import pytest
@@ -135,7 +136,9 @@ def test_prefixed_labels_are_the_reference_and_are_never_mixed(tmp_path: Path) -
     assert (got.forces == 0.5).all()
     del atoms.arrays["REF_forces"]
     ase.io.write(tmp_path / "b.xyz", atoms)
-    with pytest.raises(InputError, match=r"b\.xyz: frame 0: missing forces; expected REF_forces"):
+    with pytest.raises(
+        InputError, match=r"frame 0: missing forces; .*expected a label REF_forces beside REF_energy"
+    ):
         read_dataset(tmp_path / "b.xyz")
 
 
@@ -164,6 +167,28 @@ def test_groups(tmp_path: Path) -> None:
     ]
     pattern = read_dataset(tmp_path / "surface" / "**" / "*.xyz")
     assert [(c.identifier, c.group) for c in pattern.configurations] == [("100/x.xyz", "100")]
+
+
+def test_groups_and_labels_of_a_database(tmp_path: Path) -> None:
+    """Key-value pairs and data, which ASE leaves out of the atoms."""
+    one, two, three = frames(3)
+    with ase.db.connect(tmp_path / "a.db") as database:
+        database.write(one, config_type="hcp")
+        database.write(two, group="md")
+        database.write(three, data={"REF_forces": np.full((4, 3), 0.5)}, REF_energy=-5.0)
+    dataset = read_dataset(tmp_path / "a.db")
+    assert [c.group for c in dataset.configurations] == ["hcp", "md", "a"]
+    assert_same(dataset.configurations[0], one, 0.0)
+    assert (dataset.configurations[2].energy, dataset.configurations[2].forces[0, 0]) == (-5.0, 0.5)
+
+
+def test_a_file_cut_short_is_told(tmp_path: Path) -> None:
+    ase.io.write(tmp_path / "a.xyz", frames(3), format="extxyz")
+    lines = (tmp_path / "a.xyz").read_text().splitlines()
+    # Six lines a frame; the third ends after its number of atoms.
+    (tmp_path / "b.xyz").write_text("\n".join(lines[:13]))
+    with pytest.raises(InputError, match=r"b\.xyz: it ends in the middle of a frame"):
+        read_dataset(tmp_path / "b.xyz")
 
 
 def test_vasp_runs(tmp_path: Path) -> None:
@@ -224,8 +249,16 @@ def test_missing_labels_name_the_frame(tmp_path: Path) -> None:
     good, bad = frames(2)
     del bad.calc.results["forces"]
     ase.io.write(tmp_path / "a.xyz", [good, bad])
-    with pytest.raises(InputError, match=r"a\.xyz: frame 1: missing forces; expected forces"):
+    with pytest.raises(
+        InputError, match=r"a\.xyz: frame 1: missing forces; found .*energy.*; expected a label"
+    ):
         read_dataset(tmp_path / "a.xyz")
+    bad.info["DFT_energy"], bad.calc = -1.0, None
+    ase.io.write(tmp_path / "c.xyz", bad)
+    with pytest.raises(
+        InputError, match=r"missing energy; found DFT_energy; expected a label .*REF_ or dft_"
+    ):
+        read_dataset(tmp_path / "c.xyz")
     bare = bulk("Cu")
     ase.io.write(tmp_path / "b.xyz", bare)
     with pytest.raises(InputError, match=r"b\.xyz: frame 0: missing energy"):

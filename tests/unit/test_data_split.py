@@ -10,16 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from snapuq.core.dataset import Configuration, Dataset, Structure
-from snapuq.data.split import given_split, group_split, join, random_split
+from snapuq.data.split import given_split, group_split, join, random_split, structure_numbers
 from snapuq.errors import InputError
 
 
 def made(n: int, first: float = 0.0, prefix: str = "") -> Dataset:
-    structure = Structure(3.0 * np.eye(3), np.zeros((1, 3)), ("W",))
-    items = [
-        Configuration(f"{prefix}{i}", f"g{i % 3}", structure, first + i, np.zeros((1, 3))) for i in range(n)
-    ]
-    return Dataset(tuple(items), "made")
+    return Dataset(tuple(one(f"{prefix}{i}", f"g{i % 3}", first + i) for i in range(n)), "made")
+
+
+def one(name: str, group: str, number: float) -> Configuration:
+    """One atom in a cube; the number sets the edge and the energy."""
+    structure = Structure((3.0 + 1.0e-3 * number) * np.eye(3), np.zeros((1, 3)), ("W",))
+    return Configuration(name, group, structure, number, np.zeros((1, 3)))
 
 
 @settings(max_examples=60, deadline=None)
@@ -36,6 +38,20 @@ def test_random_split_has_the_right_size_and_can_be_repeated(n: int, fraction: f
     assert is_test.dtype == np.bool_
     assert is_test.sum() == expected
     np.testing.assert_array_equal(is_test, random_split(dataset, fraction, seed))
+
+
+@settings(max_examples=60, deadline=None)
+@given(numbers=st.lists(st.integers(0, 12), min_size=4, max_size=60), seed=st.integers(0, 2**40))
+def test_twins_are_held_out_together(numbers: list[int], seed: int) -> None:
+    dataset = Dataset(tuple(one(str(i), "g", n) for i, n in enumerate(numbers)), "made")
+    # The label differs, as where a code was run again; the rows are the same.
+    assert structure_numbers(dataset).tolist() == [list(dict.fromkeys(numbers)).index(n) for n in numbers]
+    if len(set(numbers)) == 1:
+        return
+    is_test = random_split(dataset, 0.4, seed)
+    held_out = {n for n, t in zip(numbers, is_test, strict=True) if t}
+    assert len(held_out) == max(1, round(0.4 * len(set(numbers))))
+    assert [n in held_out for n in numbers] == is_test.tolist()
 
 
 def test_random_split_is_unbiased_and_depends_on_the_seed() -> None:

@@ -152,7 +152,8 @@ def test_fitsnap_weights_come_from_the_data() -> None:
 
 def test_table_multiplies_rows(tmp_path: Path) -> None:
     table = tmp_path / "groups.csv"
-    table.write_text("group, energy, force, stress\na, 100, 2, 1e-8\n\nb, 10, 0, 0\n")
+    # With the byte order mark of a spreadsheet.
+    table.write_text("\ufeffgroup, energy, force, stress\na, 100, 2, 1e-8\n\nb, 10, 0, 0\n", encoding="utf-8")
     dataset = tungsten()
     for c, w in zip(dataset.configurations, fitsnap_weights(dataset, table), strict=True):
         factors = (100.0, 2.0, 1e-8) if c.group == "a" else (10.0, 0.0, 0.0)
@@ -174,6 +175,7 @@ def test_table_multiplies_rows(tmp_path: Path) -> None:
         ("group,energy,force,stress\na,nan,1,1\n", ["groups.csv:2: a.energy: not a weight; found nan"]),
         ("group,energy,force,stress\na,1,1\n", ["groups.csv:2: wrong number of columns; found 3"]),
         ("", ["groups.csv:1: wrong header"]),
+        ("group;energy;force;stress\na;1;1;1\n", ["groups.csv:1: columns are separated by semicolons"]),
     ],
 )
 def test_bad_tables(tmp_path: Path, text: str, words: list[str]) -> None:

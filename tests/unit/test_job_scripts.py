@@ -31,8 +31,15 @@ def cluster(folder: Path, *, run: int, left: int) -> dict[str, str]:
 @pytest.mark.parametrize("system", ["slurm", "pbs"])
 @pytest.mark.parametrize(
     ("run", "left", "chain", "again"),
-    [(0, 3, False, True), (0, 0, False, False), (0, 3, True, False), (2, 3, False, False)],
-    ids=["tasks are left", "complete", "one of a chain", "an error"],
+    [
+        (0, 3, False, True),
+        (0, 0, False, False),
+        (0, 3, True, False),
+        (2, 3, False, False),
+        (3, 0, False, True),
+        (0, 2, False, False),
+    ],
+    ids=["tasks are left", "complete", "one of a chain", "an error", "stopped before", "no status"],
 )
 def test_a_job_queues_itself_again_until_its_campaign_is_complete(
     system: str, run: int, left: int, chain: bool, again: bool, tmp_path: Path
@@ -46,12 +53,28 @@ def test_a_job_queues_itself_again_until_its_campaign_is_complete(
     done = subprocess.run(
         ["bash", script, *words], env=environment, capture_output=True, text=True, timeout=30, cwd=tmp_path
     )
-    assert done.returncode == run, done.stderr
+    assert done.returncode == next((s for s in (run, left) if s not in (0, 3)), 0), done.stderr
     calls = (tmp_path / "calls").read_text().splitlines()
     assert any(line.startswith("snapuq run c.yaml --output r --set campaign.drain=100 s") for line in calls)
     resubmissions = [line for line in calls if line.startswith(("scontrol", "qsub"))]
     expected = {"slurm": "scontrol requeue 7", "pbs": "qsub -v CAMPAIGN=c.yaml,RUN=r pbs.sh"}[system]
     assert resubmissions == ([expected] if again else [])
+
+
+def test_a_slurm_job_that_is_told_to_end_queues_itself_again_whatever_the_launcher_says(
+    tmp_path: Path,
+) -> None:
+    environment = {**os.environ, **cluster(tmp_path, run=0, left=0), "SLURM_JOB_ID": "7"}
+    # The launcher is told, and ends with the status of ranks that it killed.
+    told = f"trap 'echo told >> {tmp_path}/calls; exit 137' USR1\nkill -USR1 $PPID\n"
+    told += "while :; do sleep 0.1; done\n"
+    (tmp_path / "snapuq-env" / "bin" / "srun").write_text(f"#!/bin/bash\n{told}")
+    script = str(workflows_folder() / "slurm.sh")
+    done = subprocess.run(
+        ["bash", script, "c.yaml", "r"], env=environment, capture_output=True, text=True, timeout=30
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "calls").read_text().splitlines() == ["snapuq doctor", "told", "scontrol requeue 7"]
 
 
 @pytest.mark.parametrize("system", ["slurm", "pbs"])

@@ -15,7 +15,9 @@ from snapuq.config import load_config
 from snapuq.core.potential import SnapSettings
 from snapuq.errors import InputError
 from snapuq.pipeline.inspect import check, dry_run, recommended
-from snapuq.pipeline.prepare import Prepared, energy_zero_warning, prepare
+from snapuq.pipeline.prepare import Prepared, prepare
+from snapuq.pipeline.suspicions import data_warnings, energy_zero_warning, listed
+from snapuq.pipeline.training import _folds
 
 CAMPAIGN = """name: small
 dataset: {path: data, test: {fraction: 0.25}}
@@ -66,6 +68,116 @@ def test_group_weights_multiply_rows(campaign: Path) -> None:
     assert {x for w in found.weights for x in w.force} == {4.0}
 
 
+def twins_in(campaign: Path) -> None:
+    """Write all configurations again, as another group."""
+    write_data(campaign.parent / "again")
+    (campaign.parent / "again" / "data" / "crystal").rename(campaign.parent / "data" / "twins")
+
+
+def test_twins_are_told_and_never_on_both_sides(campaign: Path) -> None:
+    without = prepared(campaign)
+    config = load_config(campaign)
+    assert not data_warnings(without, config)
+    twins_in(campaign)
+    found = prepared(campaign)
+    # 20 structures as before, so the same of them are held out.
+    assert found.is_test[:20].tolist() == without.is_test.tolist()
+    assert found.is_test[20:].tolist() == without.is_test.tolist()
+    folds = _folds(found, config)
+    assert folds[:20] == folds[20:] == _folds(without, config)
+    (line,) = data_warnings(found, config)
+    assert line.startswith("20 of 40 configurations repeat the structure of another, first twins/c_00.json")
+    assert "that of crystal/c_00.json; they count twice, and are held out together" in line
+    assert f"warning: {line}" in check(config)
+
+
+def test_twins_across_a_split_by_groups_are_told(campaign: Path) -> None:
+    twins_in(campaign)
+    config = load_config(campaign, ["dataset.test={groups: [twins]}"])
+    (line,) = data_warnings(prepare(config), config)
+    assert line.endswith("; 20 of the test set are also trained on")
+
+
+def test_a_group_that_a_random_split_leaves_out_is_told(campaign: Path) -> None:
+    found, config = prepared(campaign), load_config(campaign)
+    members = np.flatnonzero(~found.is_test)[:5]
+
+    def grouped(n: int) -> Prepared:
+        items = [
+            replace(c, group="md") if i in members[:n] else c
+            for i, c in enumerate(found.dataset.configurations)
+        ]
+        return replace(found, dataset=replace(found.dataset, configurations=tuple(items)))
+
+    assert data_warnings(grouped(5), config) == ["the random split holds out nothing of md (5)"]
+    # Of three, less than one is to be expected.
+    assert data_warnings(grouped(3), config) == []
+    assert "  crystal: 20 configurations, 5 test" in check(config)
+
+
+@pytest.mark.parametrize("per_atom", [False, True])
+def test_energies_per_atom_are_told(campaign: Path, per_atom: bool) -> None:
+    found, config = prepared(campaign), load_config(campaign)
+    items = []
+    for i, c in enumerate(found.dataset.configurations):
+        n = 1 + i % 4
+        s = c.structure
+        shift = np.arange(n)[:, None, None] * s.cell[0]
+        large = replace(
+            s,
+            cell=np.diag([n, 1.0, 1.0]) @ s.cell,
+            positions=(s.positions + shift).reshape(-1, 3),
+            species=s.species * n,
+        )
+        energy = c.energy / 2 if per_atom else n * c.energy
+        items.append(replace(c, structure=large, energy=energy, forces=np.tile(c.forces, (n, 1))))
+    found = replace(found, dataset=replace(found.dataset, configurations=tuple(items)))
+    assert any("look like energies per atom" in line for line in data_warnings(found, config)) == per_atom
+
+
+def test_long_lists_are_cut() -> None:
+    assert listed("abcd") == "a, b, c, d"
+    assert listed("abcdef") == "a, b, c, d and 2 more"
+
+
+def test_lammps_tries_the_reference_pair_style(campaign: Path) -> None:
+    """One radius of ZBL is missing; the data are not to blame."""
+    bad = 'potential.reference={pair_style: zbl 3.5, pair_coeff: ["* * 74 74"]}'
+    for run in (check, prepare):
+        with pytest.raises(
+            InputError, match=r"--set .*: potential\.reference: LAMMPS refuses it: .*pair_style"
+        ):
+            run(load_config(campaign, [bad]))
+    campaign.write_text(
+        CAMPAIGN.replace("W: {}}", 'W: {}}, reference: {pair_style: zbl 3 4, pair_coeff: ["1 1 7"]}')
+    )
+    with pytest.raises(InputError, match=r"small\.yaml:3: potential\.reference: LAMMPS refuses it: .*zbl"):
+        check(load_config(campaign))
+
+
+def test_a_reference_table_may_be_shared(campaign: Path) -> None:
+    campaign.write_text(
+        CAMPAIGN + "campaign: {properties: [{eos: {structure: bcc}}]}\nreference: {values: t.csv}\n"
+    )
+    table = campaign.parent / "t.csv"
+    head = "property,quantity,value,unit\neos-bcc,bulk_modulus,310,GPa\n"
+    table.write_text(head + "eos-fcc,bulk_modulus,1,GPa\nelastic-bcc,C11,523,GPa\n")
+    assert check(load_config(campaign)).endswith(
+        "\nreference: 2 rows of properties not asked for: eos-fcc, elastic-bcc"
+    )
+    for label in ("eos-bc", "eos_bcc", "Eos-bcc", "eos-bcc-W"):
+        table.write_text(head + f"{label},volume,16,A^3/atom\n")
+        with pytest.raises(InputError, match=rf"t\.csv:3: {label}: .*did you mean 'eos-bcc'"):
+            check(load_config(campaign))
+
+
+@pytest.mark.parametrize("override", ["potential.rcutfac=2.0", "potential.elements={W: {radelem: 0.2}}"])
+def test_a_cutoff_without_neighbours_is_refused(campaign: Path, override: str) -> None:
+    """Neighbours are some 2.7 A away; lengths in bohr look like this."""
+    with pytest.raises(InputError, match=r"potential\.rcutfac: the cutoff .* unless lengths .* not in A"):
+        prepared(campaign, override)
+
+
 def test_separate_test_set(campaign: Path) -> None:
     other = campaign.parent / "other"
     write_data(other, n=4, first_seed=100)
@@ -81,7 +193,7 @@ def test_whole_groups_held_out_leave_something_to_train_on(campaign: Path) -> No
 
 
 def test_elements_without_parameters_are_named(campaign: Path) -> None:
-    with pytest.raises(InputError, match="hold W"):
+    with pytest.raises(InputError, match=r"hold W, .*; crystal/c_00\.json is the first with W"):
         prepared(campaign, "potential.elements={Be: {}}")
 
 

@@ -127,10 +127,6 @@ def crystals(*lengths: float) -> Dataset:
 @pytest.mark.parametrize(
     ("rcutfac", "part"),
     [
-        (
-            2.4,
-            "A (rcutfac * 2 * the largest radelem) does not reach the nearest neighbours of the data, 2.50",
-        ),
         (2.6, ""),
         (7.4, ""),
         (7.6, "is 3.0 times the distance of nearest neighbours in the data, 2.50 A"),

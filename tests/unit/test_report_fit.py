@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from snapuq.analysis.calibration import metrics, property_scores
+from snapuq.analysis.calibration import metrics
 from snapuq.analysis.expectation import compare
+from snapuq.analysis.property_scores import property_scores
 from snapuq.core.pointwise import PointwiseTable
 from snapuq.report.evaluation import (
     agreement,
@@ -18,7 +19,8 @@ from snapuq.report.evaluation import (
     poor_fit_warnings,
 )
 from snapuq.report.fit_tables import fit_rows, group_rows, member_rows
-from snapuq.report.html import ReportInputs, verdict
+from snapuq.report.inputs import ReportInputs
+from snapuq.report.verdict import verdict
 
 
 def table(n: int, n_outside: int) -> PointwiseTable:

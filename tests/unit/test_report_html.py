@@ -17,9 +17,10 @@ from snapuq.core.pointwise import PointwiseTable
 from snapuq.core.result import PropertyResult, PropertySummary, Quantity
 from snapuq.report.figures import pointwise_drawings
 from snapuq.report.fit_tables import diagnostic_rows
-from snapuq.report.html import ReportInputs, render_report
+from snapuq.report.html import render_report
+from snapuq.report.inputs import ReportInputs
 from snapuq.report.property_figures import PANEL_ROWS, property_drawings
-from snapuq.report.style import save_figure, styled
+from snapuq.report.style import label_log_axis, new_figure, save_figure, styled
 from snapuq.results.failures import failure_warnings
 from snapuq.results.table import summarise
 
@@ -359,6 +360,24 @@ def test_degenerate_tables_draw_without_warnings(tmp_path: Path, part):
     with styled():
         names = [save_figure(d.figure, tmp_path, d.name)[0].name for d in pointwise_drawings(part)]
     assert "group_violations.png" in names
+
+
+@pytest.mark.parametrize("limits", [(31.6, 316.0), (10.0, 100.0), (0.1, 31.6), (1e-4, 10.0)])
+def test_labels_of_a_short_logarithmic_axis_do_not_run_into_each_other(limits):
+    with styled():
+        figure, axes = new_figure(2.0, 1, 3)
+        ax = axes[0, 0]
+        ax.set(xscale="log", xlim=limits)
+        label_log_axis(ax.xaxis, limits)
+        figure.canvas.draw()
+        labels = [*ax.get_xticklabels(), *ax.get_xticklabels(minor=True)]
+        boxes = [
+            t.get_window_extent()
+            for t in labels
+            if t.get_text() and limits[0] <= t.get_position()[0] <= limits[1]
+        ]
+    assert len(boxes) >= 2
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
 
 
 def test_a_table_of_roundoff_rows_draws_nothing():

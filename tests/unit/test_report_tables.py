@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from snapuq.analysis.calibration import PointwiseMetrics
 from snapuq.core.design import RowKind
 from snapuq.core.result import PropertySummary
+from snapuq.report.counts import alike_line, is_alike
 from snapuq.report.tables import (
     curve_ratio,
     metric_rows,
@@ -134,6 +136,23 @@ def test_property_row_shows_the_envelope_without_flagged_members_where_it_differ
     assert (row.maximum, row.sound_maximum) == ("590", "561")
     assert row.remarks.replace("\N{NO-BREAK SPACE}", " ") == "3 failed (width −1.2 %), 1 reconfigured"
     assert "width" not in property_row(summary(n_failed=0, narrowing=0.0)).remarks
+
+
+def test_counts_have_no_decimals_and_those_that_say_nothing_are_in_one_line():
+    count = {"unit": "", "quantity": "negative_modes", "n_failed": 0, "n_reconfigured": 0, "failures": {}}
+    same = summary(**count, mle=1.0, mean=1.0, std=0.0, minimum=1.0, maximum=1.0, reference=None)
+    assert is_alike(same) and alike_line([same]) == "elastic bcc: negative_modes 1"
+    assert property_row(same).mle == "1"
+    assert not is_alike(replace(same, reference=2.0)) and not is_alike(replace(same, mle=None))
+    row = property_row(replace(same, mean=0.75, std=0.43, minimum=0.0))
+    assert (row.mle, row.minimum, row.mean) == ("1", "0", "0.75")
+    # A number with a unit is no count, even if it happens to be whole.
+    assert not is_alike(replace(same, unit="GPa"))
+
+
+def test_the_error_of_implicit_values_stands_beside_them():
+    assert "implicit" not in property_row(summary()).remarks
+    assert "implicit, ± 0.034" in property_row(summary(propagation_error=0.0341)).remarks.replace("\xa0", " ")
 
 
 def test_property_row_without_numbers():

@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 
 from snapuq.core.result import PropertyResult, Quantity
 from snapuq.errors import InputError
+from snapuq.results.reference import check_reference, read_reference_csv
 from snapuq.results.table import (
     QUANTILES,
-    check_reference,
-    read_reference_csv,
     read_results_csv,
     read_summary_csv,
     summarise,
@@ -139,13 +138,41 @@ def test_reference_table(tmp_path):
     found = read_reference_csv(path)
     assert found["elastic-bcc", "C11"] == Quantity(523.0, "GPa")
     known = {("elastic-bcc", "C11"): "GPa", ("vacancy-bcc", "formation_energy"): "eV"}
-    check_reference(path, known)
+    assert check_reference(path, known, never) == ()
     with pytest.raises(InputError, match="did you mean 'elastic-bcc C12'") as caught:
-        check_reference(path, {("elastic-bcc", "C12"): "GPa"})
+        check_reference(path, {("elastic-bcc", "C12"): "GPa"}, never)
     assert str(caught.value).startswith(f"{path}:2: elastic-bcc C11: ")
     with pytest.raises(InputError, match="wrong unit") as caught:
-        check_reference(path, known | {("vacancy-bcc", "formation_energy"): "J"})
+        check_reference(path, known | {("vacancy-bcc", "formation_energy"): "J"}, never)
     assert str(caught.value).startswith(f"{path}:3: vacancy-bcc formation_energy: ")
+    path.write_text("property,quantity,value,unit\nelastic-bcc,C11,523.0,\n")
+    with pytest.raises(InputError, match="wrong unit; found nothing; expected GPa"):
+        check_reference(path, known, never)
+
+
+def never(_: str) -> bool:
+    return False
+
+
+def test_rows_of_other_properties_are_counted_and_misspelt_ones_refused(tmp_path):
+    path = tmp_path / "all.csv"
+    path.write_text(
+        "property,quantity,value,unit\nelastic-bcc,C11,523,GPa\nelastic-fcc,C11,1,GPa\nx,y,1,eV\n"
+    )
+    known = {("elastic-bcc", "C11"): "GPa"}
+    # One letter from a label that is asked for, and a property of its own.
+    assert check_reference(path, known, lambda label: label == "elastic-fcc") == ("elastic-fcc", "x")
+    with pytest.raises(InputError, match=r"all\.csv:3: elastic-fcc: .* did you mean 'elastic-bcc'\?"):
+        check_reference(path, known, never)
+
+
+def test_reference_tables_of_spreadsheets(tmp_path):
+    path = tmp_path / "excel.csv"
+    path.write_bytes(b"\xef\xbb\xbfproperty,quantity,value,unit\r\nelastic-bcc,C11,523,GPa\r\n")
+    assert read_reference_csv(path) == {("elastic-bcc", "C11"): Quantity(523.0, "GPa")}
+    path.write_text("property;quantity;value;unit\nelastic-bcc;C11;523,0;GPa\n")
+    with pytest.raises(InputError, match=r"excel\.csv:1: columns are separated by semicolons"):
+        read_reference_csv(path)
 
 
 @pytest.mark.parametrize(
