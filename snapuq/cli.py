@@ -54,9 +54,7 @@ Output = Annotated[
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and its cost; run nothing.")]
 TimeLimit = Annotated[
     str | None,
-    typer.Option(
-        metavar="TIME", help="Stop in time, as in '3 h 50 min' or 3:50:00; run again to go on."
-    ),
+    typer.Option(metavar="TIME", help="Stop in time, as in '3 h 50 min' or 3:50:00; run again to go on."),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
 
