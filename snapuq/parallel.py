@@ -328,9 +328,9 @@ def has_others() -> bool:
     bool
         False for a serial run.
     """
-    mpi = sys.modules.get("mpi4py.MPI")
-    # While it is being imported, it has not started MPI for sure.
-    if mpi is None or not hasattr(mpi, "COMM_WORLD") or not mpi.Is_initialized() or mpi.Is_finalized():
+    mpi: Any = sys.modules.get("mpi4py.MPI")
+    # A signal may come while it is being imported.
+    if not hasattr(mpi, "COMM_WORLD") or not mpi.Is_initialized() or mpi.Is_finalized():
         return False
     return bool(mpi.COMM_WORLD.size > 1)
 

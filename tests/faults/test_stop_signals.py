@@ -112,7 +112,7 @@ def test_a_signal_ends_ranks_that_wait_and_that_compute(
 
 @pytest.mark.parametrize("n_ranks", [1, 2])
 def test_the_time_limit_ends_a_fit_like_a_signal(n_ranks: int, tmp_path: Path) -> None:
-    words = ("--time-limit", "7 s", "--set", "campaign.drain=1 s")
+    words = ("--time-limit", "12 s", "--set", "campaign.drain=1 s")
     ended(stuck(tmp_path, n_ranks, *words), "time limit", "fit", 3)
 
 
@@ -136,6 +136,7 @@ def test_without_a_launcher_it_is_the_same(tmp_path: Path) -> None:
 
 
 @pytest.mark.lammps
+@pytest.mark.slow
 def test_ctrl_c_during_rows_at_two_ranks_and_usr1_during_the_report(tmp_path: Path) -> None:
     path, out = tmp_path / "rows.yaml", tmp_path / "out"
     path.write_text(RUN)
