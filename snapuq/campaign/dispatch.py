@@ -13,9 +13,10 @@ from snapuq.results.journal import JournalContent
 LARGEST_DEATHS = 3
 #: With fewer waiting tasks than this for each rank, none is handed out in advance.
 LEAST_WAITING = 2
-#: A rank stays with a property as long as no other's tasks take so many times longer: its worker has read
-#: what the MLE left there.
-MUCH_LONGER = 3.0
+#: While so many tasks wait for each rank, it stays with a property as long as no other's take so many times
+#: longer: its worker has read what the MLE left there. With fewer, the longest come first, lest ranks run out
+#: of work at different times.
+MANY_WAITING, MUCH_LONGER = 50, 3.0
 _SHORTEST = 1.0e-6
 
 
@@ -160,9 +161,9 @@ class _Queue:
 class Dispatcher:
     """Hand out tasks: best fit and reference first, then the longest first.
 
-    The first two show early whether a property works at all, and what it costs. A rank stays with a property
-    until others are much longer. Where there is a choice, it is given the potentials that it has seen,
-    because its worker remembers their relaxed crystals.
+    The first two show early whether a property works at all, and what it costs. As long as there are many, a
+    rank stays with a property until others are much longer. Where there is a choice, it is given the
+    potentials that it has seen, because its worker remembers their relaxed crystals.
 
     Parameters
     ----------
@@ -254,7 +255,8 @@ class Dispatcher:
         ready = [label for label in self._queues if label not in self._unprepared]
         label = max(ready or self._queues, key=self._length)
         own = self._label.get(rank)
-        if own in ready and self._length(label) <= MUCH_LONGER * self._length(own):
+        are_many = self.n_waiting >= MANY_WAITING * self._n_ranks
+        if are_many and own in ready and self._length(label) <= MUCH_LONGER * self._length(own):
             label = own
         self._label[rank] = label
         queue = self._queues[label]

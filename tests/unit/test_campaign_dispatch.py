@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snapuq.campaign.dispatch import LARGEST_DEATHS, CostModel, Dispatcher
+from snapuq.campaign.dispatch import LARGEST_DEATHS, MANY_WAITING, CostModel, Dispatcher
 
 
 @dataclass(frozen=True)
@@ -132,16 +132,35 @@ def test_the_order_follows_what_is_learned_on_the_way():
     first = dispatcher.next(0)
     assert first is not None
     assert tasks[first].label == "a"
-    # The mean of b is 5.5 now, which is no reason to leave a.
+    # The mean of b is 5.5 now.
     model.learn("b", 10.0)
     second = dispatcher.next(0)
     assert second is not None
-    assert tasks[second].label == "a"
+    assert tasks[second].label == "b"
+
+
+def test_with_many_tasks_a_rank_stays_until_others_are_much_longer() -> None:
+    tasks = grid("ab", range(1, MANY_WAITING))
+    model = costs(a=2.0, b=1.0)
+    dispatcher = Dispatcher(tasks, model, 1)
+
+    def following() -> str:
+        index = dispatcher.next(0)
+        assert index is not None
+        return tasks[index].label
+
+    assert following() == "a"
+    # The mean of b is 5.5 now, which is no reason to leave a.
+    model.learn("b", 10.0)
+    assert following() == "a"
     # Now it is 7, more than three times as much.
     model.learn("b", 10.0)
-    third = dispatcher.next(0)
-    assert third is not None
-    assert tasks[third].label == "b"
+    assert following() == "b"
+    # Once few wait, the longer ones come first again.
+    labels = [following() for _ in range(MANY_WAITING - 4)]
+    model.learn("a", 30.0)
+    assert set(labels) == {"b"}
+    assert following() == "a"
 
 
 def test_a_rank_is_given_the_members_that_it_has_seen():
