@@ -77,10 +77,12 @@ def count_negative(soft: Array) -> int:
 
 def _site(context: Context, known: Relaxed) -> Relaxed | None:
     """The state that the MLE was displaced from, where it did not return to it."""
+    if known.cell is not None:
+        return None
     for other in context.record.relaxed:
-        if (other.cell, other.directions) != (known.cell, known.directions) or other is known:
+        if (other.cell, other.directions) != (None, known.directions):
             continue
-        if other.expansion in (-1, known.expansion) or known.cell is not None:
+        if other.expansion in (-1, known.expansion):
             continue
         uses_rows = context.record.expansions[other.expansion].uses_rows
         if uses_rows and distance(known.start, other.state) is not None:

@@ -150,6 +150,23 @@ def test_rows_are_the_same_in_batches(session: Session, most_pairs: int) -> None
     assert_columns_agree(stacked(parts, structure), stacked(whole, structure))
 
 
+@pytest.mark.parametrize("moved", [False, True])
+def test_equal_surroundings_are_computed_once_and_right(session: Session, moved: bool) -> None:
+    """B2 and a displaced atom in it: centres of two types that share descriptors with others or do not."""
+    s = settings(("W", "Be"), twojmax=4, bzeroflag=True)
+    corners = np.array(list(np.ndindex(4, 4, 4)), dtype=float) * 2.9
+    positions = np.concatenate([corners, corners + 1.45])
+    if moved:
+        positions[0, 0] += 0.01
+    structure = Structure(np.eye(3) * 11.6, positions, ("W",) * 64 + ("Be",) * 64)
+    rows = BispectrumCalculator(session, s, ZBL[2]).rows(structure, stress=True)
+    assert_columns_agree(stacked(rows, structure), plain_lammps(structure, s, ZBL[2])[:, :-1])
+    types = np.repeat([1, 2], 64).astype(np.int32)
+    (pairs,) = find_pairs(structure, types, np.full((2, 2), s.cutoff), 10**9)
+    n_distinct = len(np.unique(pairs.centre[pairs.alike(types)]))
+    assert (2 < n_distinct < 128) if moved else n_distinct == 2
+
+
 def test_dense_cells_slabs_and_isolated_atoms_equal_lammps(session: Session) -> None:
     s = settings(bzeroflag=True)
     dense = Structure(np.eye(3) * 2.3, np.array([[0.0, 0, 0], [1.2, 1.1, 1.15]]), ("W", "W"))
