@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +57,65 @@ def choose(context: Context, known: Relaxed, member: int) -> Relaxed | None:
     if curvatures[0] > 0.0:
         return replace(known, state=site.state, expansion=site.expansion)
     return known if ends_alike else None
+
+
+@dataclass(frozen=True)
+class SaddleGuess:
+    """A state of the MLE near which a member may have its saddle.
+
+    Parameters
+    ----------
+    expansion : int
+        Which expansion of the record.
+    first_negative : int
+        Negative modes where the member's first band comes to rest, if its saddle is there.
+    is_sure : bool
+        Whether the member has one negative mode at the state.
+    """
+
+    expansion: int
+    first_negative: int
+    is_sure: bool
+
+
+def saddle_guesses(context: Context, member: int) -> list[SaddleGuess]:
+    """Find where a member may have the saddle that a path of the MLE leads to.
+
+    The first band comes to rest half-way by symmetry, on a saddle or on a shallow minimum with a saddle on
+    each side. Close to where one turns into the other, curvatures at the state of the MLE do not tell.
+
+    Parameters
+    ----------
+    context : Context
+        The record of the MLE, with predictions for all members.
+    member : int
+        Which potential.
+
+    Returns
+    -------
+    list of SaddleGuess
+        The most likely first; none where the record does not tell.
+
+    Raises
+    ------
+    SimulationError
+        When rows cannot be computed.
+    """
+    saddles = context.record.saddles
+    if len(saddles) != 1 or min(saddles[0][:2]) < 0:
+        return []
+    number, rest, first_negative = saddles[0]
+    soft = context.soft_hessian(rest, member)
+    lowest = np.linalg.eigvalsh(soft)[:2] if len(soft) > 1 else np.full(2, np.inf)
+    if lowest[0] < -SURE and lowest[1] > 0.0:
+        # The band of this member comes to rest on its saddle, whatever the MLE's did.
+        return [SaddleGuess(rest, 1, True)]
+    is_flat = abs(lowest[0]) <= SURE and lowest[1] > 0.0
+    guesses = [SaddleGuess(rest, 1, False)] if is_flat else []
+    is_like_mle = count_negative(soft) == context.record.expansions[rest].n_negative
+    if (is_flat or is_like_mle) and count_negative(context.soft_hessian(number, member)) == 1:
+        guesses.append(SaddleGuess(number, first_negative, True))
+    return guesses
 
 
 def count_negative(soft: Array) -> int:

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from snapuq.core.dataset import Structure
 from snapuq.core.engine import CellFreedom, Directions, Evaluation
+from snapuq.propagate.curvature import Curvature, Curvatures
 from snapuq.propagate.degrees import Degrees
-from snapuq.propagate.expansion import STRAIN
+from snapuq.propagate.expansion import STRAIN, Expansion
 from snapuq.propagate.family import Family, Inverted, Prediction, Shape, inverted
 from snapuq.propagate.record import Record, Relaxed
 
@@ -46,7 +47,7 @@ class Context:
         for structure in (*(r.state for r in record.relaxed if is_rigid(r)), *record.evaluated):
             self._family(structure)
         self._found = 0
-        self._soft = lru_cache(maxsize=64)(self._soft_hessians)
+        self._curvatures = lru_cache(maxsize=64)(self._all_curvatures)
         self._strained = lru_cache(maxsize=8)(self._predict_strained)
 
     def _family(self, structure: Structure) -> Family | Inverted:
@@ -173,9 +174,32 @@ class Context:
         SimulationError
             When rows cannot be computed.
         """
-        if not self.record.expansions[number].uses_rows:
-            return np.zeros((0, 0))
-        return self._soft(number)[member]
+        curvatures = self._curvatures(number)
+        return np.zeros((0, 0)) if curvatures is None else curvatures.soft(member)
+
+    def curvature(self, number: int, member: int) -> Curvature | None:
+        """Hessian of a member near a state of the MLE.
+
+        Parameters
+        ----------
+        number : int
+            Which expansion of the record.
+        member : int
+            Which potential.
+
+        Returns
+        -------
+        Curvature or None
+            The member's in the softest modes and in the directions in which members answer, the MLE's in
+            others; None in a cell too large for rows.
+
+        Raises
+        ------
+        SimulationError
+            When rows cannot be computed.
+        """
+        curvatures = self._curvatures(number)
+        return None if curvatures is None else curvatures.of(member)
 
     def stress_response(self, number: int, member: int) -> Array:
         """Change of a member's stress with the positions at a state of the MLE.
@@ -217,17 +241,9 @@ class Context:
             for q in STRAIN * np.eye(6, degrees.n_free)
         )
 
-    def _soft_hessians(self, number: int) -> Array:
-        """Those of all potentials, shape (M + 1, k, k)."""
+    def _all_curvatures(self, number: int) -> Curvatures | None:
         expansion = self.record.expansions[number]
-        degrees = expansion.degrees
-        found = []
-        for q in (np.zeros(degrees.n_free), *expansion.soft_modes()):
-            everything = np.asarray(self._predict(degrees.structure(q)))
-            forces = everything[:, 1:-6].reshape(len(everything), -1, 3)
-            found.append(degrees.slopes(forces, everything[:, -6:], q))
-        slopes = np.array(found)
-        return expansion.project(np.moveaxis(slopes[1:] - slopes[0], 0, 1))
+        return Curvatures(expansion, self._predict) if isinstance(expansion, Expansion) else None
 
 
 def to_evaluation(numbers: Array) -> Evaluation:

@@ -187,9 +187,10 @@ class Degrees:
         ndarray, shape (..., D)
             The rest.
         """
-        free = q[..., self.n_strains :].reshape(*q.shape[:-1], len(self.state), -1)
+        width = self.n_free - self.n_strains
+        free = q[..., self.n_strains :].reshape(*q.shape[:-1], len(self.state), width // len(self.state))
         still = free - free.mean(axis=-2, keepdims=True)
-        return np.concatenate([q[..., : self.n_strains], still.reshape(*q.shape[:-1], -1)], axis=-1)
+        return np.concatenate([q[..., : self.n_strains], still.reshape(*q.shape[:-1], width)], axis=-1)
 
     def reach(self, q: Array) -> float:
         """Largest displacement of an atom.

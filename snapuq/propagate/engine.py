@@ -20,11 +20,12 @@ from snapuq.core.engine import (
 )
 from snapuq.errors import SimulationError
 from snapuq.lammps.truth import LARGEST_VOLUME_RATIO
-from snapuq.propagate.choice import choose, count_negative
+from snapuq.propagate.choice import choose, count_negative, saddle_guesses
 from snapuq.propagate.context import Context, fractional, is_rigid, turns
 from snapuq.propagate.degrees import Degrees
-from snapuq.propagate.descent import descend
+from snapuq.propagate.descent import Valley, descend
 from snapuq.propagate.family import Shape
+from snapuq.propagate.krylov import PROBE
 from snapuq.propagate.metric import Metric
 from snapuq.propagate.newton import find_stationary, is_close
 from snapuq.propagate.record import CountingEngine, Relaxed, is_near
@@ -48,8 +49,8 @@ class PropagatingEngine:
     Fixed positions that the MLE was asked about are answered by rows, whatever their scale (``batched``).
     Relaxations and saddles start from the MLE's, displaced to first order, and are brought to the same
     tolerance by quasi-Newton steps (``newton``), or left there (``implicit``). Where the MLE does not tell
-    what state a member ends in, it descends from its own start (``lbfgs``). Where there is any doubt, LAMMPS
-    relaxes it from there, as without propagation (``brute``).
+    what state a member ends in, it descends from its own start (``descent``). Where there is any doubt,
+    LAMMPS relaxes it from there, as without propagation (``brute``).
 
     Parameters
     ----------
@@ -197,7 +198,7 @@ class PropagatingEngine:
         if target is not None:
             soft = self._context.soft_hessian(target.expansion, self._member)
             is_minimum = not is_loose and count_negative(soft) == 0
-            found = self._stationary(target, start, soft, fmax=fmax, smax=smax, is_minimum=is_minimum)
+            found = self._stationary(target, start, fmax=fmax, smax=smax, is_minimum=is_minimum)
         return found or self._descended(known, start, fmax, smax)
 
     def _descended(
@@ -206,12 +207,16 @@ class PropagatingEngine:
         """From the member's own start, as by brute force but in fewer steps."""
         if known.cell is not None:
             return None
+        valleys = [
+            Valley(metric, self._context.soft_hessian(number, self._member))
+            for number, metric in enumerate(self._context.record.expansions)
+            if _is_alike(metric.degrees, start, known.directions)
+        ]
         degrees = Degrees(start, None, known.directions)
-        metric = self._context.record.expansions[known.expansion]
-        found = descend(self._engine, degrees, metric, fmax=fmax, smax=smax)
+        found = descend(self._engine, degrees, valleys, fmax=fmax, smax=smax)
         if found is None:
             return None
-        self.ways.add("lbfgs")
+        self.ways.add("descent")
         return found.structure, found.evaluation
 
     def _rigid(self, known: Relaxed, start: Structure, fmax: float) -> tuple[Structure, Evaluation] | None:
@@ -251,21 +256,26 @@ class PropagatingEngine:
         self,
         known: Relaxed,
         start: Structure,
-        soft: Array,
         *,
         fmax: float = FMAX,
         smax: float = SMAX,
         is_minimum: bool = True,
     ) -> tuple[Structure, Evaluation] | None:
         """Quasi-Newton steps from the MLE's state, displaced to first order where rows give a slope."""
-        expansion = self._context.record.expansions[known.expansion]
+        curvature = self._context.curvature(known.expansion, self._member)
         degrees = _in_cell(known, start)
-        q = np.zeros(degrees.n_free)
         slope = self._slope(known, degrees)
-        if slope is not None:
-            q = -expansion.solve(slope, soft)
+        q = np.zeros(degrees.n_free)
+        if curvature is not None and slope is not None:
+            q = (curvature.displacement(slope) or (-curvature.solve(slope),))[0]
         found = find_stationary(
-            self._engine, degrees, expansion, q, soft=soft, fmax=fmax, smax=smax, is_minimum=is_minimum
+            self._engine,
+            degrees,
+            curvature or self._context.record.expansions[known.expansion],
+            q,
+            fmax=fmax,
+            smax=smax,
+            is_minimum=is_minimum,
         )
         if found is None:
             return None
@@ -273,22 +283,23 @@ class PropagatingEngine:
         return found.structure, found.evaluation
 
     def _implicit(self, known: Relaxed, start: Structure) -> tuple[Structure, Evaluation] | None:
-        """First-order positions and cell, second-order energy."""
-        expansion = self._context.record.expansions[known.expansion]
+        """Second-order positions and cell, third-order energy."""
+        curvature = self._context.curvature(known.expansion, self._member)
         degrees = _in_cell(known, start)
-        if not expansion.uses_rows:
-            return self._implicit_without_rows(expansion, degrees)
+        if curvature is None:
+            return self._implicit_without_rows(self._context.record.expansions[known.expansion], degrees)
         at = self._context.at_state(known.state, degrees.state.cell, self._member)
         if at is None:
             return None
         zero = np.zeros(degrees.n_free)
         slope = degrees.slope(at, zero)
-        q = -expansion.solve(slope, self._context.soft_hessian(known.expansion, self._member))
-        if not is_close(degrees, q):
+        displacement = curvature.displacement(slope)
+        if displacement is None or not is_close(degrees, displacement[0]):
             return None
+        q, bent = displacement
         self.decrement = max(self.decrement, 0.5 * abs(float(slope @ q)))
-        # What is left of the forces is of second order; the stress follows the displacements to first order.
-        energy = at.energy + 0.5 * float(slope @ q)
+        # What is left of the forces is of third order; the stress follows the displacements to first order.
+        energy = at.energy + 0.5 * float(slope @ q) - float(bent @ q) / 6.0
         stress = np.zeros(6)
         if known.cell is None:
             stress = at.stress
@@ -321,31 +332,28 @@ class PropagatingEngine:
         return None if at is None else degrees.slope(at, np.zeros(degrees.n_free))
 
     def _propagated_saddle(self, first: Structure) -> Saddle | None:
-        context, member = self._context, self._member
-        saddles = context.record.saddles
-        if self._mode == "batched" or len(saddles) != 1 or min(saddles[0][:2]) < 0:
+        if self._mode == "batched":
             return None
-        number, rest, first_negative = saddles[0]
-        middle = context.record.expansions[rest]
-        soft = context.soft_hessian(rest, member)
-        if count_negative(soft) == 1:
-            # The band of this member comes to rest on its saddle, whatever the MLE's did.
-            number, first_negative = rest, 1
-        else:
-            if count_negative(soft) != middle.n_negative:
-                return None
-            soft = context.soft_hessian(number, member)
-            if count_negative(soft) != 1:
-                return None
-        state = context.record.expansions[number].degrees.state
-        known = Relaxed(state, state, None, "all", number)
-        if self._mode == "implicit":
-            found = self._implicit(known, first)
-        else:
-            found = self._stationary(known, first, soft, is_minimum=False)
-        if found is None:
-            return None
-        return Saddle(found[1].energy, 1, True, first_negative, found[0], middle.degrees.state)
+        for guess in saddle_guesses(self._context, self._member):
+            state = self._context.record.expansions[guess.expansion].degrees.state
+            known = Relaxed(state, state, None, "all", guess.expansion)
+            if self._mode == "implicit":
+                found = self._implicit(known, first) if guess.is_sure else None
+            else:
+                found = self._stationary(known, first, is_minimum=False)
+            if found is not None and (guess.is_sure or self._curves_down(guess.expansion, *found)):
+                middle = self._context.record.expansions[self._context.record.saddles[0][1]]
+                negative = guess.first_negative
+                return Saddle(found[1].energy, 1, True, negative, found[0], middle.degrees.state)
+        return None
+
+    def _curves_down(self, number: int, state: Structure, found: Evaluation) -> bool:
+        """Tell by one evaluation whether the energy falls along the softest mode."""
+        degrees = Degrees(state, None, "all")
+        mode = self._context.record.expansions[number].soft_modes()[0]
+        q = mode * (PROBE / degrees.reach(mode))
+        change = degrees.slope(self._engine.evaluate(degrees.structure(q)), q)
+        return float((change - degrees.slope(found, np.zeros_like(q))) @ q) < 0.0
 
 
 def _in_cell(known: Relaxed, start: Structure) -> Degrees:
@@ -355,3 +363,8 @@ def _in_cell(known: Relaxed, start: Structure) -> Degrees:
         positions = (fractional(state) + turns(start, known.start)) @ start.cell
         state = Structure(start.cell, positions, state.species)
     return Degrees(state, known.cell, known.directions)
+
+
+def _is_alike(degrees: Degrees, start: Structure, directions: Directions) -> bool:
+    """Tell whether coordinates are those of a relaxation in a fixed cell."""
+    return (degrees.cell, degrees.directions, degrees.state.species) == (None, directions, start.species)

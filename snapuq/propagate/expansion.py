@@ -12,7 +12,7 @@ from snapuq.core.dataset import Structure
 from snapuq.core.engine import CellFreedom, Directions, Engine
 from snapuq.propagate.degrees import Degrees
 from snapuq.propagate.krylov import expand_in_krylov_space
-from snapuq.propagate.metric import Metric
+from snapuq.propagate.metric import LEAST, Metric
 
 Array = NDArray[np.float64]
 
@@ -28,11 +28,11 @@ NEGATIVE = 1.0e-3
 #: Modes whose curvature is followed for every member, beside the negative ones: those that may change their
 #: sign.
 N_SOFT = 6
-#: Size of their displacements, in the same units as the square root of an energy in eV.
-SOFT_STEP = 2.0e-2
-#: Least curvature of a preconditioner, in the same units: that of a mode which may have either sign is no
-#: guide to the length of a step.
-LEAST = 1.0e-1
+#: Share of the forces that responses may leave out: what is not followed keeps the curvature of the MLE,
+#: which is a tenth off.
+LEFT_OUT = 2.0e-2
+#: Spread of potentials along a direction in which they count as moving, relative to the largest.
+SPREAD = 1.0e-3
 #: Numbers of coordinates up to which a Hessian is kept: 35 MB.
 LARGEST_DENSE = 2100
 
@@ -78,46 +78,76 @@ class Expansion:
         real = np.flatnonzero(np.abs(self._spectrum[0]) > ZERO)
         return real[: self.n_negative + N_SOFT]
 
-    def solve(self, slope: Array, soft: Array | None = None) -> Array:
+    def solve(self, slope: Array) -> Array:
         """Apply the inverse Hessian, zero modes left out.
 
         Parameters
         ----------
-        slope : ndarray, shape (D,)
+        slope : ndarray, shape (..., D)
             Derivative of the energy.
-        soft : ndarray, shape (k, k), optional
-            Hessian of another potential in the soft modes, as `project` gives it, to be used for them.
 
         Returns
         -------
-        ndarray, shape (D,)
+        ndarray, shape (..., D)
             Coordinates; without a drift of all atoms.
         """
         values, vectors = self._spectrum
         kept = np.abs(values) > ZERO
-        along = vectors.T @ (self._scale * slope)
-        found = np.where(kept, along / np.where(kept, values, 1.0), 0.0)
-        if soft is not None:
-            found[self._soft] = np.linalg.solve(soft, along[self._soft])
-        return self.degrees.without_drift(self._scale * (vectors @ found))
+        along = np.where(kept, (self._scale * slope) @ vectors / np.where(kept, values, 1.0), 0.0)
+        return self.degrees.without_drift(self._scale * (along @ vectors.T))
 
-    def precondition(self, slope: Array) -> Array:
-        """Apply the inverse of the Hessian with all curvatures positive, and none below `LEAST`.
+    @cached_property
+    def _sizes(self) -> Array:
+        """Curvatures, all positive and none below `LEAST`; infinite for zero modes."""
+        sizes = np.abs(self._spectrum[0])
+        return np.where(sizes > ZERO, np.maximum(sizes, LEAST), np.inf)
+
+    def balanced(self, q: Array) -> Array:
+        """Turn coordinates into such as have curvatures of 1 and -1, or less where it is below `LEAST`.
 
         Parameters
         ----------
-        slope : ndarray, shape (D,)
+        q : ndarray, shape (..., D)
+            Coordinates.
+
+        Returns
+        -------
+        ndarray, shape (..., D)
+            Square roots of eV; 0 along zero modes.
+        """
+        roots = np.where(np.isfinite(self._sizes), np.sqrt(self._sizes), 0.0)
+        return ((q / self._scale) @ self._spectrum[1]) * roots
+
+    def balanced_slope(self, slope: Array) -> Array:
+        """Turn derivatives by the coordinates into those by the balanced ones.
+
+        Parameters
+        ----------
+        slope : ndarray, shape (..., D)
             Derivative of the energy.
+
+        Returns
+        -------
+        ndarray, shape (..., D)
+            Square roots of eV.
+        """
+        return (self._scale * slope) @ self._spectrum[1] / np.sqrt(self._sizes)
+
+    def from_balanced(self, x: Array) -> Array:
+        """Turn balanced coordinates back.
+
+        Parameters
+        ----------
+        x : ndarray, shape (D,)
+            Balanced.
 
         Returns
         -------
         ndarray, shape (D,)
             Coordinates; without a drift of all atoms.
         """
-        values, vectors = self._spectrum
-        sizes = np.maximum(np.abs(values), LEAST)
-        along = np.where(np.abs(values) > ZERO, vectors.T @ (self._scale * slope) / sizes, 0.0)
-        return self.degrees.without_drift(self._scale * (vectors @ along))
+        along = self._spectrum[1] @ (x / np.sqrt(self._sizes))
+        return self.degrees.without_drift(self._scale * along)
 
     def soft_modes(self) -> Array:
         """The negative modes and the softest others.
@@ -125,26 +155,76 @@ class Expansion:
         Returns
         -------
         ndarray, shape (k, D)
-            Displacements that cost about `SOFT_STEP` squared, eV, at the typical curvature.
+            Displacements of unit length, where the square of a length is the energy at the typical curvature.
         """
-        return SOFT_STEP * (self._scale[:, None] * self._spectrum[1][:, self._soft]).T
+        return (self._scale[:, None] * self._spectrum[1][:, self._soft]).T
 
-    def project(self, changes: Array) -> Array:
-        """Hessian in the soft modes, from how a slope changes along them.
+    def dual(self, directions: Array) -> Array:
+        """Vectors whose products with the displacements are 1 with their own and 0 with others.
 
         Parameters
         ----------
-        changes : ndarray, shape (..., k, D)
-            Slope displaced by each of `soft_modes`, minus the slope without.
+        directions : ndarray, shape (r, D)
+            Displacements, orthonormal in the units of `soft_modes`.
 
         Returns
         -------
-        ndarray, shape (..., k, k)
-            In units of the typical curvature, symmetric.
+        ndarray, shape (r, D)
+            In the space of slopes.
         """
-        matrix = changes @ self.soft_modes().T / SOFT_STEP**2
-        symmetric: Array = 0.5 * (matrix + matrix.swapaxes(-1, -2))
-        return symmetric
+        return directions / self._scale**2
+
+    def responses(self, slopes: Array, most: int) -> Array:
+        """Displacements that slopes cause, beside the soft modes, those of the largest energies first.
+
+        Parameters
+        ----------
+        slopes : ndarray, shape (M, D)
+            Of several potentials at the point.
+        most : int
+            Number at most.
+
+        Returns
+        -------
+        ndarray, shape (r, D)
+            As many as leave out `LEFT_OUT` of the forces; orthonormal in the units of `soft_modes`.
+        """
+        values, vectors = self._spectrum
+        stiff = np.setdiff1d(np.flatnonzero(np.abs(values) > ZERO), self._soft)
+        roots = np.sqrt(np.abs(values[stiff]))
+        caused = _evened((self._scale * slopes) @ vectors[:, stiff] / roots)
+        if not caused.any():
+            return np.zeros((0, self.degrees.n_free))
+        strengths, axes = np.linalg.svd(caused, full_matrices=False)[1:]
+        left = np.sqrt(np.cumsum(strengths[::-1] ** 2)[::-1] / np.sum(strengths**2))
+        number = min(most, int((left > LEFT_OUT).sum()))
+        # Orthonormal again in the other units; the order of importance stays.
+        within = np.linalg.qr((axes[:number] / roots).T)[0]
+        return (self._scale[:, None] * (vectors[:, stiff] @ within)).T
+
+    def farthest(self, slopes: Array, most: int) -> tuple[Array, Array]:
+        """Directions in which slopes move the state farthest.
+
+        Parameters
+        ----------
+        slopes : ndarray, shape (M, D)
+            Of several potentials at the point.
+        most : int
+            Number at most.
+
+        Returns
+        -------
+        directions : ndarray, shape (r, D)
+            Orthonormal, in balanced coordinates.
+        sizes : ndarray, shape (r,)
+            Root mean square of the displacements along them.
+        """
+        moved = _evened(self.balanced_slope(slopes))
+        if not moved.any():
+            return np.zeros((0, self.degrees.n_free)), np.zeros(0)
+        strengths, axes = np.linalg.svd(moved, full_matrices=False)[1:]
+        number = min(most, int((strengths > SPREAD * strengths[0]).sum()))
+        return axes[:number], strengths[:number] / np.sqrt(len(slopes))
 
     def to_arrays(self) -> dict[str, Array]:
         """Turn into arrays for a file.
@@ -155,6 +235,13 @@ class Expansion:
             Name to array.
         """
         return {"hessian": self.hessian}
+
+
+def _evened(vectors: Array) -> Array:
+    """Shorten vectors to the typical length, so that a potential far off does not decide directions alone."""
+    sizes = np.linalg.norm(vectors, axis=1)
+    typical = float(np.median(sizes)) if len(sizes) else 0.0
+    return vectors * (typical / np.maximum(sizes, typical))[:, None] if typical > 0.0 else vectors
 
 
 def expand(

@@ -12,6 +12,7 @@ from snapuq.core.dataset import Structure
 from snapuq.core.engine import FMAX, Engine
 from snapuq.errors import SimulationError
 from snapuq.propagate.degrees import Degrees
+from snapuq.propagate.metric import LEAST
 from snapuq.seeds import generator
 
 Array = NDArray[np.float64]
@@ -84,15 +85,13 @@ class KrylovExpansion:
         lowest: Array = self.basis[:, self.degrees.n_strains :] @ self._spectrum[1][:, 0]
         return lowest * (PROBE / self.degrees.reach(lowest))
 
-    def solve(self, slope: Array, soft: Array | None = None) -> Array:
+    def solve(self, slope: Array) -> Array:
         """Apply the inverse Hessian.
 
         Parameters
         ----------
         slope : ndarray, shape (D,)
             Derivative of the energy.
-        soft : ndarray, shape (0, 0), optional
-            Not used: there are no soft modes here.
 
         Returns
         -------
@@ -105,20 +104,59 @@ class KrylovExpansion:
         mixed = np.linalg.solve(self._small, self.products.T @ beyond)
         return self.degrees.without_drift(beyond + self.basis @ (within - mixed))
 
-    def precondition(self, slope: Array) -> Array:
-        """Apply the inverse Hessian, which is positive where the MLE is at a minimum.
+    def balanced(self, q: Array) -> Array:
+        """Turn coordinates of atoms into such as have curvatures of about 1.
 
         Parameters
         ----------
-        slope : ndarray, shape (D,)
+        q : ndarray, shape (..., D)
+            Coordinates.
+
+        Returns
+        -------
+        ndarray, shape (..., D)
+            Square roots of eV.
+        """
+        return self._rooted(q, 0.5)
+
+    def balanced_slope(self, slope: Array) -> Array:
+        """Turn derivatives by the coordinates into those by the balanced ones.
+
+        Parameters
+        ----------
+        slope : ndarray, shape (..., D)
             Derivative of the energy.
+
+        Returns
+        -------
+        ndarray, shape (..., D)
+            Square roots of eV.
+        """
+        return self._rooted(slope, -0.5)
+
+    def from_balanced(self, x: Array) -> Array:
+        """Turn balanced coordinates back.
+
+        Parameters
+        ----------
+        x : ndarray, shape (D,)
+            Balanced.
 
         Returns
         -------
         ndarray, shape (D,)
             Coordinates; without a drift of all atoms.
         """
-        return self.solve(slope)
+        return self.degrees.without_drift(self._rooted(x, -0.5))
+
+    def _rooted(self, vectors: Array, power: float) -> Array:
+        """Apply a power of the Hessian, made positive: within the space, and the typical curvature beyond."""
+        n = self.degrees.n_strains
+        values, within = self._spectrum
+        modes = self.basis[:, n:] @ within
+        sizes = np.maximum(np.abs(values), LEAST * self._typical) ** power
+        beyond = self._typical**power
+        return beyond * vectors + ((vectors @ modes) * (sizes - beyond)) @ modes.T
 
     def soft_modes(self) -> Array:
         """None.
@@ -129,21 +167,6 @@ class KrylovExpansion:
             Empty.
         """
         return np.zeros((0, self.degrees.n_free))
-
-    def project(self, changes: Array) -> Array:
-        """Nothing, as there are no soft modes.
-
-        Parameters
-        ----------
-        changes : ndarray, shape (0, D)
-            Empty.
-
-        Returns
-        -------
-        ndarray, shape (0, 0)
-            Empty.
-        """
-        return np.zeros((0, 0))
 
     def to_arrays(self) -> dict[str, Array]:
         """Turn into arrays for a file.

@@ -24,6 +24,7 @@ from snapuq.core.result import Quantity
 from snapuq.core.task import PropertyTask
 from snapuq.errors import SimulationError
 from snapuq.propagate.context import Context, fractional, to_evaluation
+from snapuq.propagate.curvature import Curvature
 from snapuq.propagate.engine import PropagatingEngine
 from snapuq.propagate.expansion import Expansion
 from snapuq.propagate.family import ENERGY_ERROR, FORCE_ERROR, STRESS_ERROR, Prediction, RowSource
@@ -244,7 +245,13 @@ class _Everywhere(Context):
         expansion = self.record.expansions[number]
         if not isinstance(expansion, Expansion):
             return super().soft_hessian(number, member)
-        return expansion.project(expansion.soft_modes() @ expansion.hessian)
+        modes = expansion.soft_modes()
+        return modes @ expansion.hessian @ modes.T
+
+    def curvature(self, number: int, member: int) -> Curvature | None:
+        """Hessian of the MLE; see `soft_hessian`."""
+        expansion = self.record.expansions[number]
+        return Curvature.of_mle(expansion) if isinstance(expansion, Expansion) else None
 
 
 class _Virtual:

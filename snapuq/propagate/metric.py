@@ -11,6 +11,10 @@ from snapuq.propagate.degrees import Degrees
 
 Array = NDArray[np.float64]
 
+#: Curvatures below this, in units of the typical one, are too small to balance coordinates with: those of
+#: modes that may have either sign.
+LEAST = 1.0e-1
+
 
 class Metric(Protocol):
     """Second derivatives of the MLE's energy: a matrix, or what they do to some vectors."""
@@ -29,15 +33,13 @@ class Metric(Protocol):
     def probe(self) -> Array | None:
         """Displacement, shape (D,), along which a member's own curvature is to be measured, if any."""
 
-    def solve(self, slope: Array, soft: Array | None = None) -> Array:
+    def solve(self, slope: Array) -> Array:
         """Apply the inverse Hessian.
 
         Parameters
         ----------
         slope : ndarray, shape (D,)
             Derivative of the energy.
-        soft : ndarray, shape (k, k), optional
-            Hessian of another potential in the soft modes, to be used for them.
 
         Returns
         -------
@@ -45,13 +47,41 @@ class Metric(Protocol):
             Coordinates; without a drift of all atoms.
         """
 
-    def precondition(self, slope: Array) -> Array:
-        """Apply the inverse of the Hessian with all curvatures positive.
+    def balanced(self, q: Array) -> Array:
+        """Turn coordinates into such as have curvatures of about 1 and -1.
 
         Parameters
         ----------
-        slope : ndarray, shape (D,)
+        q : ndarray, shape (..., D)
+            Coordinates.
+
+        Returns
+        -------
+        ndarray, shape (..., D)
+            Square roots of eV.
+        """
+
+    def balanced_slope(self, slope: Array) -> Array:
+        """Turn derivatives by the coordinates into those by the balanced ones.
+
+        Parameters
+        ----------
+        slope : ndarray, shape (..., D)
             Derivative of the energy.
+
+        Returns
+        -------
+        ndarray, shape (..., D)
+            Square roots of eV.
+        """
+
+    def from_balanced(self, x: Array) -> Array:
+        """Turn balanced coordinates back.
+
+        Parameters
+        ----------
+        x : ndarray, shape (D,)
+            Balanced.
 
         Returns
         -------
@@ -65,21 +95,7 @@ class Metric(Protocol):
         Returns
         -------
         ndarray, shape (k, D)
-            Displacements; none where rows are not used.
-        """
-
-    def project(self, changes: Array) -> Array:
-        """Hessian in the soft modes, from how a slope changes along them.
-
-        Parameters
-        ----------
-        changes : ndarray, shape (k, D)
-            Slope displaced by each of `soft_modes`, minus the slope without.
-
-        Returns
-        -------
-        ndarray, shape (k, k)
-            Symmetric.
+            Displacements of unit length; none where rows are not used.
         """
 
     def to_arrays(self) -> dict[str, Array]:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from snapuq.core.dataset import Structure
 from snapuq.core.engine import Engine, Evaluation
+from snapuq.propagate.curvature import Curvature
 from snapuq.propagate.degrees import Degrees
 from snapuq.propagate.metric import Metric
 
@@ -47,17 +48,16 @@ class Stationary:
 def find_stationary(
     engine: Engine,
     degrees: Degrees,
-    expansion: Metric,
+    curvature: Metric | Curvature,
     start: Array,
     *,
-    soft: Array,
     fmax: float,
     smax: float,
     is_minimum: bool = True,
 ) -> Stationary | None:
     """Go from a start to the stationary point close by.
 
-    The inverse Hessian of the MLE is improved by symmetric rank-one updates (SR1), which keep the signs of
+    The inverse Hessian that is known is improved by symmetric rank-one updates (SR1), which keep the signs of
     its curvatures only where the forces do.
 
     Parameters
@@ -66,12 +66,10 @@ def find_stationary(
         The member.
     degrees : Degrees
         Coordinates around the MLE's state in the member's cell.
-    expansion : Metric
-        Of the MLE.
+    curvature : Metric or Curvature
+        Of the member, as far as it is known.
     start : ndarray, shape (D,)
         Coordinates.
-    soft : ndarray, shape (k, k)
-        The member's Hessian in the soft modes of the expansion.
     fmax, smax : float
         Tolerances, eV/A and eV/A^3.
     is_minimum : bool
@@ -89,7 +87,7 @@ def find_stationary(
     updates: list[tuple[Array, float]] = []
 
     def solve(slope: Array) -> Array:
-        found = expansion.solve(slope, soft)
+        found = curvature.solve(slope)
         for vector, size in updates:
             found = found + vector * (float(vector @ slope) / size)
         return found
@@ -102,11 +100,11 @@ def find_stationary(
         found = engine.evaluate(structure)
         now = degrees.slope(found, q)
         if degrees.is_converged(found, fmax, smax):
-            if is_minimum and expansion.probe is not None:
+            if is_minimum and curvature.probe is not None:
                 count += 1
-                beside = q + expansion.probe
+                beside = q + curvature.probe
                 change = degrees.slope(engine.evaluate(degrees.structure(beside)), beside) - now
-                if float(change @ expansion.probe) <= 0.0:
+                if float(change @ curvature.probe) <= 0.0:
                     return None
             return Stationary(structure, degrees.masked(found), count)
         if slope is not None and step is not None:

@@ -15,10 +15,13 @@ from snapuq.core.dataset import Structure
 from snapuq.core.engine import CellFreedom, Directions, Engine, Relaxation, Saddle, SaddleEngine
 from snapuq.core.task import PropertyTask
 from snapuq.errors import SimulationError
+from snapuq.propagate.choice import SaddleGuess
 from snapuq.propagate.context import Context
+from snapuq.propagate.curvature import N_PILOT
 from snapuq.propagate.engine import Mode, PropagatingEngine
 from snapuq.propagate.expansion import Expansion
 from snapuq.propagate.expansion import expand as expansion_of
+from snapuq.propagate.krylov import PROBE
 from snapuq.propagate.propagator import Propagator
 from snapuq.propagate.record import RecordingEngine
 from snapuq.propagate.store import Predictor, Store
@@ -408,20 +411,25 @@ def test_the_nearest_start_is_taken_where_the_numbers_differ(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("name", ["vacancy", "no symmetry", "slab, atoms free along the normal"])
-def test_implicit_energies_are_of_second_order(
+def test_implicit_positions_are_of_second_order(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Half the step of the parameters: an eighth of the error in energy, a quarter in positions and cell."""
-    # A Hessian that is wrong by a percent leaves a percent of the second order, which would hide the third.
-    for step in ("DISPLACEMENT", "SOFT_STEP"):
-        monkeypatch.setattr(f"snapuq.propagate.expansion.{step}", 1.0e-4)
+    """Half the step of the parameters: a sixteenth of the error in energy, an eighth in positions and cell.
+
+    Where terms of the lowest order cancel each other, less.
+    """
+    # A Hessian that is wrong by a percent leaves a percent of the first order, which would hide the third.
+    for step in ("expansion.DISPLACEMENT", "curvature.STEP"):
+        monkeypatch.setattr(f"snapuq.propagate.{step}", 1.0e-4)
     start, options = CASES[name]()
     tight = {"fmax": 1.0e-7, "smax": 1.0e-9, **options}
-    steps = np.array([0.04, 0.02, 0.01])
+    steps = np.array([0.16, 0.08, 0.04])
+    # Enough members to tell the direction.
+    steps = np.concatenate([steps, np.linspace(-0.1, 0.1, N_PILOT)])
     members = MLE * (1.0 + steps[:, None] * np.array([0.3, -0.2, 2.0]))
     context = context_of(members, lambda engine: engine.relax(start, **tight), tmp_path)
     energies, places = [], []
-    for number, theta in enumerate(members, 1):
+    for number, theta in enumerate(members[:3], 1):
         own = LinearEngine(theta)
         engine = PropagatingEngine(own, number, context, "implicit")
         found = engine.relax(start, **tight)
@@ -430,10 +438,10 @@ def test_implicit_energies_are_of_second_order(
         exact = PropagatingEngine(LinearEngine(theta), number, context, "newton").relax(start, **tight)
         energies.append(abs(found.evaluation.energy - exact.evaluation.energy))
         places.append(apart(found.structure, exact.structure))
-    assert energies[0] / energies[1] == pytest.approx(8.0, rel=0.25)
-    assert places[0] / places[1] == pytest.approx(4.0, rel=0.15)
-    assert places[1] / places[2] == pytest.approx(4.0, rel=0.25)
-    assert energies[1] > 10 * ENERGIES
+    assert energies[0] / energies[1] > 0.7 * 16.0
+    assert places[0] / places[1] > 0.7 * 8.0
+    assert places[1] / places[2] > 0.7 * 8.0
+    assert energies[0] > 10 * ENERGIES
 
 
 def planned(property_: str, parameters: dict[str, Any], mode: str, members: int) -> tuple[PropertyTask, ...]:
@@ -563,3 +571,28 @@ def test_a_record_that_is_gone_is_computed_anew_to_the_last_bit(tmp_path: Path) 
                 values[member] = outcome(engine, tasks[member])
         found.append(values)
     assert {m: found[0][m] for m in (1, 2)} == found[1]
+
+
+@pytest.mark.parametrize("at_saddle", [True, False])
+def test_a_guess_that_is_not_sure_is_looked_at_from_beside(
+    at_saddle: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the energy rises along the softest mode there is no saddle, however well the forces vanish."""
+    context = context_of(MEMBERS, hop, tmp_path)
+    number = context.record.saddles[0][0] if at_saddle else context.record.relaxed[0].expansion
+    guesses = [SaddleGuess(number, 1, False)]
+    monkeypatch.setattr("snapuq.propagate.engine.saddle_guesses", lambda context, member: guesses)
+    own = LinearEngine(MEMBERS[0])
+    engine = PropagatingEngine(own, 1, context, "auto")
+    brute = LinearEngine(MEMBERS[0])
+    searched = []
+
+    def search() -> Saddle:
+        searched.append(1)
+        return Saddle(0.0, 1, True, 1, vacancy(), vacancy())
+
+    found = engine.saddle(vacancy(), vacancy(), search)
+    assert (len(searched), engine.fallbacks) == ((0, 0) if at_saddle else (1, 1))
+    if at_saddle:
+        assert brute.evaluate(found.structure).energy == pytest.approx(found.energy, abs=ENERGIES)
+        assert np.linalg.norm(own.evaluated[-1].positions - found.structure.positions) > 0.5 * PROBE

@@ -106,7 +106,7 @@ WAYS = {
     "vacancy": {"batched+newton"},
     "vacancy at constant pressure": {"batched+newton"},
     # Along its row it glides far where the member's curvature has the other sign.
-    "crowdion": {"batched+newton", "batched+lbfgs+newton"},
+    "crowdion": {"batched+newton", "batched+descent+newton"},
     "surface": {"batched+newton"},
     # Where the interpolation is not sure, the path's points are computed by the potential.
     "path": {"batched", "batched+brute"},

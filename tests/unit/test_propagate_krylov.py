@@ -111,6 +111,20 @@ def test_a_small_space_is_exact_within_and_definite_beyond() -> None:
     assert found.n_negative == 0
 
 
+@pytest.mark.parametrize("n", [14, 100])
+def test_balanced_coordinates_come_back_and_are_stiff_by_about_one(n: int) -> None:
+    state, hessian, forces = model(n)
+    found = krylov(state, hessian, forces)
+    q = found.degrees.without_drift(np.random.default_rng(3).normal(size=3 * n))
+    x, slope = found.balanced(q), hessian @ q
+    assert found.from_balanced(x) == pytest.approx(q, abs=EXACT)
+    assert found.balanced_slope(slope) @ x == pytest.approx(slope @ q, rel=EXACT)
+    # Curvatures from 0.5 to 30 eV/A^2 without; the lowest count as a tenth of the typical one.
+    ratio = (slope @ q) / (x @ x)
+    assert 0.5 < ratio < (1.0 + EXACT if n == 14 else 2.0)
+    assert found.balanced(np.array([q, -q])) == pytest.approx(np.array([x, -x]), abs=EXACT)
+
+
 def test_one_that_fails_is_left_out() -> None:
     state, hessian, forces = model(14)
     others = [Broken(state, hessian), *(Quadratic(state, hessian, f) for f in forces[1:])]
@@ -132,9 +146,7 @@ def test_a_member_that_is_unstable_along_the_softest_mode_is_in_doubt(is_stable:
     assert values[3] == pytest.approx(0.5)
     own = hessian + (0.1 if is_stable else -0.6) * np.outer(softest, softest)
     member = Quadratic(state, own, forces[0] - softest * (softest @ forces[0]))
-    at = find_stationary(
-        member, found.degrees, found, np.zeros(42), soft=np.zeros((0, 0)), fmax=1.0e-4, smax=1.0e-6
-    )
+    at = find_stationary(member, found.degrees, found, np.zeros(42), fmax=1.0e-4, smax=1.0e-6)
     assert (at is not None) == is_stable
     if at is not None:
         assert np.abs(at.evaluation.forces).max() < 1.0e-4
@@ -261,9 +273,7 @@ def test_memory_is_that_of_a_few_vectors() -> None:
     tracemalloc.start()
     try:
         found = expand_in_krylov_space(Springs(state, shape, np.zeros((n, 3))), degrees, others)
-        at = find_stationary(
-            others[0], degrees, found, np.zeros(3 * n), soft=np.zeros((0, 0)), fmax=1.0e-4, smax=1.0e-6
-        )
+        at = find_stationary(others[0], degrees, found, np.zeros(3 * n), fmax=1.0e-4, smax=1.0e-6)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
