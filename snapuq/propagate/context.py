@@ -201,6 +201,18 @@ class Context:
         curvatures = self._curvatures(number)
         return None if curvatures is None else curvatures.of(member)
 
+    def prepare(self) -> None:
+        """Compute the rows that every member's curvature takes, before several ranks do so at once.
+
+        Raises
+        ------
+        SimulationError
+            When rows cannot be computed.
+        """
+        moved = {r.expansion for r in self.record.relaxed if not is_rigid(r)}
+        for number in sorted(moved.union(*(saddle[:2] for saddle in self.record.saddles)) - {-1}):
+            self.curvature(number, 0)
+
     def stress_response(self, number: int, member: int) -> Array:
         """Change of a member's stress with the positions at a state of the MLE.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any, cast
@@ -67,7 +67,12 @@ class Propagator:
                     # Members find no start here, and compute the property by themselves.
                     self._store.keep(task.key, Record())
                     raise
-                self._store.keep(task.key, recording.record())
+                record = recording.record()
+                self._store.keep(task.key, record)
+                if mode != "batched":
+                    # Members meet the same failure, and are computed by themselves.
+                    with suppress(SimulationError):
+                        Context(record, self._predictor).prepare()
         else:
             context = self._contexts(_Start(task))
             kind = _BandPropagating if isinstance(self._make(task.member), BandEngine) else PropagatingEngine

@@ -24,6 +24,8 @@ FAMILIES: Mapping[str, str] = {
 _HKL = r"(?:\d{3}|-?\d+_-?\d+_-?\d+)"
 _SURFACE = re.compile(rf"(.+?)-({_HKL})")
 _LINE = re.compile(rf"(.+?)-({_HKL})-({_HKL})")
+#: What an interstitial is called that is none of the kinds, before the kind that it is least unlike.
+_NEAREST = "none of the kinds, nearest to "
 
 
 def property_name(label: str) -> str:
@@ -119,13 +121,16 @@ def site_name(kind: str) -> str:
     Parameters
     ----------
     kind : str
-        For example ``dumbbell_110`` or ``basal_octahedral``.
+        For example ``dumbbell_110`` or ``basal_octahedral``, or what the property says of one that is none of
+        the kinds.
 
     Returns
     -------
     str
         For example ``⟨110⟩ dumbbell`` or ``basal octahedral``.
     """
+    if kind.startswith(_NEAREST):
+        return f"near {site_name(kind.removeprefix(_NEAREST))}"
     word, _, index = kind.partition("_")
     return f"⟨{index}⟩ {word}" if index.isdigit() else kind.replace("_", " ")
 

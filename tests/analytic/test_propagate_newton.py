@@ -16,7 +16,7 @@ from snapuq.core.engine import CellFreedom, Directions, Engine, Relaxation, Sadd
 from snapuq.core.task import PropertyTask
 from snapuq.errors import SimulationError
 from snapuq.propagate.choice import SaddleGuess
-from snapuq.propagate.context import Context
+from snapuq.propagate.context import Context, is_rigid
 from snapuq.propagate.curvature import N_PILOT
 from snapuq.propagate.engine import Mode, PropagatingEngine
 from snapuq.propagate.expansion import Expansion
@@ -596,3 +596,28 @@ def test_a_guess_that_is_not_sure_is_looked_at_from_beside(
     if at_saddle:
         assert brute.evaluate(found.structure).energy == pytest.approx(found.energy, abs=ENERGIES)
         assert np.linalg.norm(own.evaluated[-1].positions - found.structure.positions) > 0.5 * PROBE
+
+
+def test_rows_of_curvatures_come_with_the_task_of_the_mle(tmp_path: Path) -> None:
+    """So that many ranks that begin with members do not all compute them."""
+    asked = []
+
+    def rows(structure: Structure) -> tuple[np.ndarray, np.ndarray]:
+        asked.append(structure.digest)
+        return linear_rows(structure)
+
+    predictor = Predictor(rows, np.vstack([MLE, MEMBERS]), Store(tmp_path))
+    opener = Propagator(Engines(), predictor)
+    task = next(
+        t for t in planned("vacancy", {"structure": "fcc:Cu@3.6", "supercell": 2}, "auto", 1) if not t.member
+    )
+    with opener.engine(task) as engine:
+        outcome(engine, task)
+    before = len(asked)
+    assert len(set(asked)) == before > 0
+    context = Context(opener.record(task), predictor)
+    moved = [r.expansion for r in context.record.relaxed if not is_rigid(r)]
+    assert moved
+    for number in moved:
+        assert context.curvature(number, 1) is not None
+    assert len(asked) == before

@@ -10,7 +10,7 @@ import pytest
 
 from snapuq.core.result import PropertyResult, PropertySummary, Quantity
 from snapuq.properties import PROPERTIES
-from snapuq.report.labels import FAMILIES, line_name, surface_names
+from snapuq.report.labels import FAMILIES, line_name, site_name, surface_names
 from snapuq.report.property_figures import property_drawings
 from snapuq.report.row_panels import Group, Row, split_groups
 from snapuq.report.style import WIDTH, save_figure, styled
@@ -196,6 +196,19 @@ def test_surfaces_are_named_by_their_index():
     assert "J/m²" in ax.get_xlabel()
     assert surface_names("surface-bcc--1_1_0") == ("bcc", "(−1 1 0)")
     assert surface_names("surface-odd") == ("odd", "")
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        ("dumbbell_110", "⟨110⟩ dumbbell"),
+        ("basal_octahedral", "basal octahedral"),
+        ("none of the kinds, nearest to dumbbell_111", "near ⟨111⟩ dumbbell"),
+        ("2 empty and 1 shared sites", "2 empty and 1 shared sites"),
+    ],
+)
+def test_sites_are_named_in_words(kind, name):
+    assert site_name(kind) == name
 
 
 def test_reconfigured_defects_are_marked_and_named():
