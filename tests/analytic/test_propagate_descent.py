@@ -17,6 +17,7 @@ from snapuq.propagate.degrees import Degrees
 from snapuq.propagate.descent import LARGEST_MOVE, Valley, _Model, descend, updated
 from snapuq.propagate.engine import PropagatingEngine
 from snapuq.propagate.expansion import Expansion, expand
+from snapuq.propagate.krylov import KrylovExpansion
 from snapuq.propagate.record import Record, RecordingEngine
 from snapuq.propagate.store import Predictor, Store
 from snapuq.properties.crystals import Crystal
@@ -54,6 +55,21 @@ def test_a_descent_ends_where_another_minimiser_does_in_fewer_evaluations(seed: 
     assert found.evaluations == own.evaluations < 0.6 * other.evaluations
     assert found.evaluation.energy == pytest.approx(exact.evaluation.energy, abs=ENERGIES)
     assert np.linalg.norm(found.evaluation.forces, axis=1).max() <= FMAX
+
+
+def test_a_descent_without_a_matrix_ends_there_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a cell of too many coordinates."""
+    monkeypatch.setattr("snapuq.propagate.expansion.LARGEST_DENSE", 10)
+    state = LinearEngine(MLE).relax(vacancy(0.0, 0), fmax=FMAX).structure
+    metric = expand(LinearEngine(MLE), state, None, "all", [LinearEngine(m) for m in MEMBERS])
+    assert isinstance(metric, KrylovExpansion)
+    start, own, other = vacancy(0.15, 1), LinearEngine(MEMBERS[0]), LinearEngine(MEMBERS[0])
+    valley = Valley(metric, np.zeros((0, 0)))
+    found = descend(own, Degrees(start, None, "all"), [valley], fmax=FMAX, smax=SMAX)
+    exact = other.relax(start, fmax=FMAX)
+    assert found is not None
+    assert own.evaluations < other.evaluations
+    assert found.evaluation.energy == pytest.approx(exact.evaluation.energy, abs=ENERGIES)
 
 
 def context_of(ask: Any, folder: Path) -> Context:
