@@ -47,7 +47,7 @@ class PropagatingEngine:
     """The engine of a member; see `snapuq.core.engine.Engine`.
 
     Fixed positions that the MLE was asked about are answered by rows, whatever their scale (``batched``).
-    Relaxations and saddles start from the MLE's, displaced to first order, and are brought to the same
+    Relaxations and saddles start from the MLE's, displaced to second order, and are brought to the same
     tolerance by quasi-Newton steps (``newton``), or left there (``implicit``). Where the MLE does not tell
     what state a member ends in, it descends from its own start (``descent``). Where there is any doubt,
     LAMMPS relaxes it from there, as without propagation (``brute``).
@@ -261,7 +261,7 @@ class PropagatingEngine:
         smax: float = SMAX,
         is_minimum: bool = True,
     ) -> tuple[Structure, Evaluation] | None:
-        """Quasi-Newton steps from the MLE's state, displaced to first order where rows give a slope."""
+        """Quasi-Newton steps from the MLE's state, displaced to second order where rows give a slope."""
         curvature = self._context.curvature(known.expansion, self._member)
         degrees = _in_cell(known, start)
         slope = self._slope(known, degrees)
