@@ -21,9 +21,10 @@ from snapuq.core.engine import (
 from snapuq.errors import SimulationError
 from snapuq.lammps.truth import LARGEST_VOLUME_RATIO
 from snapuq.propagate.choice import choose, count_negative, saddle_guesses
-from snapuq.propagate.context import Context, fractional, is_rigid, turns
+from snapuq.propagate.context import Context, distance, fractional, is_rigid, turns
 from snapuq.propagate.degrees import Degrees
 from snapuq.propagate.descent import Valley, descend
+from snapuq.propagate.expansion import Expansion
 from snapuq.propagate.family import Shape
 from snapuq.propagate.krylov import PROBE
 from snapuq.propagate.metric import Metric
@@ -207,17 +208,30 @@ class PropagatingEngine:
         """From the member's own start, as by brute force but in fewer steps."""
         if known.cell is not None:
             return None
-        valleys = [
-            Valley(metric, self._context.soft_hessian(number, self._member))
+        near = {
+            number: Valley(metric, self._context.soft_hessian(number, self._member))
             for number, metric in enumerate(self._context.record.expansions)
             if _is_alike(metric.degrees, start, known.directions)
-        ]
+        }
+        nearest = min(near, key=lambda number: near[number].distance(start))
+        start = self._settled(start, known.directions, nearest)
         degrees = Degrees(start, None, known.directions)
-        found = descend(self._engine, degrees, valleys, fmax=fmax, smax=smax)
+        found = descend(self._engine, degrees, list(near.values()), fmax=fmax, smax=smax)
         if found is None:
             return None
         self.ways.add("descent")
         return found.structure, found.evaluation
+
+    def _settled(self, start: Structure, directions: Directions, number: int) -> Structure:
+        """Relax what is stiff of a small displacement from a state of the MLE, by rows."""
+        expansion = self._context.record.expansions[number]
+        state = expansion.degrees.state
+        known = Relaxed(state, state, None, directions, number)
+        degrees = _in_cell(known, start)
+        slope = self._slope(known, degrees) if isinstance(expansion, Expansion) else None
+        if slope is None or not isinstance(expansion, Expansion) or distance(start, state) is None:
+            return start
+        return degrees.structure(expansion.settled(degrees.coordinates(start), slope))
 
     def _rigid(self, known: Relaxed, start: Structure, fmax: float) -> tuple[Structure, Evaluation] | None:
         """A crystal in which nothing moves but the scale, if it is free."""

@@ -78,6 +78,11 @@ class Expansion:
         real = np.flatnonzero(np.abs(self._spectrum[0]) > ZERO)
         return real[: self.n_negative + N_SOFT]
 
+    @cached_property
+    def _stiff(self) -> NDArray[np.intp]:
+        """All modes but the soft ones."""
+        return np.setdiff1d(np.flatnonzero(np.abs(self._spectrum[0]) > ZERO), self._soft)
+
     def solve(self, slope: Array) -> Array:
         """Apply the inverse Hessian, zero modes left out.
 
@@ -190,7 +195,7 @@ class Expansion:
             As many as leave out `LEFT_OUT` of the forces; orthonormal in the units of `soft_modes`.
         """
         values, vectors = self._spectrum
-        stiff = np.setdiff1d(np.flatnonzero(np.abs(values) > ZERO), self._soft)
+        stiff = self._stiff
         roots = np.sqrt(np.abs(values[stiff]))
         caused = _evened((self._scale * slopes) @ vectors[:, stiff] / roots)
         if not caused.any():
@@ -201,6 +206,27 @@ class Expansion:
         # Orthonormal again in the other units; the order of importance stays.
         within = np.linalg.qr((axes[:number] / roots).T)[0]
         return (self._scale[:, None] * (vectors[:, stiff] @ within)).T
+
+    def settled(self, q: Array, slope: Array) -> Array:
+        """Keep the part of a displacement that the soft modes have, and relax the others.
+
+        Parameters
+        ----------
+        q : ndarray, shape (D,)
+            Coordinates.
+        slope : ndarray, shape (D,)
+            Of a potential at the point.
+
+        Returns
+        -------
+        ndarray, shape (D,)
+            Coordinates; without a drift of all atoms.
+        """
+        values, vectors = self._spectrum
+        modes = self.soft_modes()
+        stiff = vectors[:, self._stiff]
+        relaxed = stiff @ (stiff.T @ (self._scale * slope) / values[self._stiff])
+        return self.degrees.without_drift((self.dual(modes) @ q) @ modes - self._scale * relaxed)
 
     def farthest(self, slopes: Array, most: int) -> tuple[Array, Array]:
         """Directions in which slopes move the state farthest.

@@ -93,7 +93,8 @@ def test_where_an_mle_without_a_settled_site_was_reconfigured_members_go_their_o
     found = engine.relax(start)
     exact = LinearEngine(MEMBERS[0]).relax(start, fmax=FMAX)
     assert (engine.ways, engine.fallbacks, own.relaxed) == ({"descent"}, 0, [])
-    assert own.evaluated[0] is start
+    # From there, with what is stiff of the displacements relaxed.
+    assert np.linalg.norm(own.evaluated[0].positions - start.positions, axis=1).max() < 0.5
     assert found.evaluation.energy == pytest.approx(exact.evaluation.energy, abs=1.0e-6)
 
 

@@ -167,3 +167,21 @@ def test_the_context_gives_curvatures_where_there_are_rows() -> None:
     found = context.curvature(0, 3)
     assert found is not None
     assert found is context.curvature(0, 3)
+
+
+def test_a_displacement_is_settled_in_all_but_the_soft_modes() -> None:
+    """For the potential whose Hessian it is, the slope then has no part that is stiff."""
+    random = np.random.default_rng(9)
+    q = DEGREES.without_drift(random.normal(size=36))
+    slope = DEGREES.without_drift(random.normal(size=36))
+    found = EXPANSION.settled(q, slope)
+    modes = EXPANSION.soft_modes()
+    amounts = EXPANSION.dual(modes) @ q
+    # Modes are without drift but for their scales, which differ.
+    assert found == pytest.approx(
+        DEGREES.without_drift(amounts @ modes) + EXPANSION.settled(np.zeros(36), slope), abs=EXACT
+    )
+    left = EXPANSION.balanced_slope(slope + HESSIAN @ EXPANSION.settled(np.zeros(36), slope))
+    soft = EXPANSION.balanced(modes)
+    soft /= np.linalg.norm(soft, axis=1)[:, None]
+    assert left - soft.T @ (soft @ left) == pytest.approx(np.zeros(36), abs=EXACT)
