@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import brentq
 
 from snapuq.core.dataset import Structure
 from snapuq.core.engine import Engine
@@ -182,6 +181,9 @@ class _Model:
         lowest = float(self._curvatures.min(initial=1.0))
         shift = 0.0 if lowest > _FLAT else _FLAT + 1.001 * abs(lowest)
         if length(shift) > radius:
+            # A finished run that is started again shall not wait for this import.
+            from scipy.optimize import brentq
+
             far = shift + 1.0
             while length(far) > radius:
                 far *= 2.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,8 @@ from snapuq.properties.saddle import find_saddle
 FMAX, SMAX = 1.0e-6, 1.0e-8
 #: What those leave open: positions (A) by the softest modes, 0.1 eV/A^2, and energies (eV).
 PLACES, ENERGIES = 1.0e-4, 1.0e-8
+#: Positions, A, that forces of 1e-7 eV/A leave open along soft modes, ten times.
+PLACES = 1.0e-6
 #: Force evaluations that a relaxation may take on average; brute force takes 15 to 30 from its start.
 FEW = 5.0
 #: A member, as far from the MLE as those of a fit.
@@ -439,8 +442,9 @@ def test_implicit_positions_are_of_second_order(
         energies.append(abs(found.evaluation.energy - exact.evaluation.energy))
         places.append(apart(found.structure, exact.structure))
     assert energies[0] / energies[1] > 0.7 * 16.0
-    assert places[0] / places[1] > 0.7 * 8.0
-    assert places[1] / places[2] > 0.7 * 8.0
+    for farther, closer in pairwise(places):
+        # Below, the tolerances of the relaxations show.
+        assert closer < PLACES or farther / closer > 0.7 * 8.0
     assert energies[0] > 10 * ENERGIES
 
 
