@@ -58,3 +58,14 @@ def test_tolerances_are_those_of_the_issue(tasks) -> None:
     assert tasks.tolerance("elastic", "C44", "GPa", 160.0, {}) == 0.1
     assert tasks.tolerance("phonon", "f_N_1", "THz", 4.0, {}) == 0.005
     assert tasks.tolerance("phase", "volume", "A^3/atom", 16.0, {}) == pytest.approx(1.6e-4)
+
+
+def test_what_tells_of_the_search_is_not_compared(tasks) -> None:
+    def barrier(value: float, rest: float):
+        values = {"barrier": Quantity(value, "eV"), "negative_modes_first": Quantity(rest, "")}
+        return tasks.Run(0.1, 0.05, 3, values, (True, False, ""), "")
+
+    found = tasks.compare("barrier", {}, {1: barrier(1.8, 0.0)}, {1: barrier(1.8, 1.0)})
+    assert (found.compared, found.agreement) == (1, 0.0)
+    assert [d.quantity for d in found.worst] == ["barrier"]
+    assert tasks.compare("barrier", {}, {1: barrier(1.8, 0.0)}, {1: barrier(1.9, 0.0)}).agreement > 1.0
