@@ -210,7 +210,8 @@ def compare_fitsnap(pool: ProcessPoolExecutor, rounds: int, step: int) -> list[d
         return []
     with tempfile.TemporaryDirectory() as folder:
         with tarfile.open(archive) as packed:
-            packed.extractall(folder, filter="data")
+            # Python before 3.10.12 and 3.11.4 has no filters; the archive is known.
+            packed.extractall(folder, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
         source, data = Path(folder) / "tantalum" / "Ta-quadratic.in", Path(folder) / "tantalum" / "JSON"
         try:
             dataset = read_dataset(source, data_path=data)
